@@ -47,12 +47,18 @@ class Costs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, Prices] = read_json(path) if path.is_file() else {}
+        self.refused: dict[str, str] = {}
+        self._keys: dict[Any, dict[str, str]] = {}
 
     def measure(self, runs: Sequence[PlannedRun]) -> None:
-        """Run the missing trials and store their results."""
+        """Run the missing trials and store their results; `refused` says why a trial failed, by the run's name."""
+        failed: dict[str, str] = {}
         for run in runs:
-            missing = {stage: key for stage, key in _keys(run).items() if key not in self.known}
+            missing = {stage: key for stage, key in self.keys(run).items() if key not in self.known}
             if not missing or run.config is None:
+                continue
+            if reason := next((failed[key] for key in missing.values() if key in failed), ""):
+                self.refused[run.name] = reason
                 continue
             announce("trial", f"{run.arm} {dict(run.varied) or ''}: cost of {', '.join(missing)}")
             threads = torch.get_num_threads()
@@ -60,15 +66,16 @@ class Costs:
             try:
                 prices = trial(run.config, [stage for stage in missing if stage != TRAINING])
                 self.known |= {key: prices[stage] for stage, key in missing.items()}
-            except SltGrokError:
-                continue  # the run itself will fail and report the error
+            except SltGrokError as error:
+                failed |= dict.fromkeys(missing.values(), str(error))
+                self.refused[run.name] = str(error)
             finally:
                 torch.set_num_threads(threads)
             write_json(self.path, self.known)
 
     def by_stage(self, run: PlannedRun) -> Prices:
         """Predict the single-threaded seconds of each stage; empty if no trial was possible."""
-        keys = _keys(run)
+        keys = self.keys(run)
         if run.config is None or run.config.training is None or not all(key in self.known for key in keys.values()):
             return {}
         training, unit = run.config.training, self.known[keys[TRAINING]]
@@ -81,6 +88,20 @@ class Costs:
         stages = self.by_stage(run)
         remaining = [seconds for stage, seconds in stages.items() if stage not in finished]
         return sum(remaining) + PER_RUN + PER_NETWORK * len(run.seeds) if stages else 0.0
+
+    def keys(self, run: PlannedRun) -> dict[str, str]:
+        """Compute a digest for each stage of everything its cost depends on."""
+        config, kind = run.config, (run.fingerprint, run.measurements, len(run.seeds))
+        if config is None or config.training is None:
+            return {}
+        if kind not in self._keys:
+            content, task = config.model_dump(mode="json"), config.task
+            sizes = [type(task).name, task.tokens, task.classes, len(task.inputs), task.train_size, content["model"]]
+            sizes += [len(run.seeds)]
+            training = [content["training"][key] for key in ("optimizer", "batch_size")]
+            stages = {TRAINING: training} | {name: [content[name], _checkpoints(config)] for name in run.measurements}
+            self._keys[kind] = {stage: f"{stage} {digest([sizes, keys], 16)}" for stage, keys in stages.items()}
+        return self._keys[kind]
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
@@ -128,18 +149,6 @@ def trial(config: RunConfig, measurements: Collection[str]) -> dict[str, Prices]
 def _checkpoints(config: RunConfig) -> int:
     assert config.training is not None
     return len(config.training.checkpoints.at(config.training.steps))
-
-
-def _keys(run: PlannedRun) -> dict[str, str]:
-    """Compute a digest for each stage of everything its cost depends on."""
-    if run.config is None or run.config.training is None:
-        return {}
-    content, task = run.config.model_dump(mode="json"), run.config.task
-    sizes = [type(task).name, task.tokens, task.classes, len(task.inputs), task.train_size, content["model"]]
-    sizes += [len(run.seeds)]
-    training = [content["training"][key] for key in ("optimizer", "batch_size")]
-    stages = {TRAINING: training} | {name: [content[name], _checkpoints(run.config)] for name in run.measurements}
-    return {stage: f"{stage} {digest([sizes, keys], 16)}" for stage, keys in stages.items()}
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -18,6 +18,7 @@ configuration, so that an edited study reuses exactly the runs that still match.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -25,14 +26,28 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from slt_grok.config import NAME, RunConfig, parse_config, read_yaml
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, one_line, shown
 from slt_grok.measurement import Measurement
 from slt_grok.settings import NonNegative, Positive, Settings, parse_settings
 
-Seeds = Positive | Annotated[list[NonNegative], Field(min_length=1)]
+MOST_RUNS, MOST_SETTINGS = 100_000, 5_000  # planned within seconds: runs, and points of grids whose settings differ
+ARM = r"^[A-Za-z0-9][A-Za-z0-9_]{0,99}$"
+
+
+def _counted(seeds: Any) -> Any:
+    """Expand the number of seeds to 0, 1, ..."""
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
+        return seeds
+    if not 0 < seeds <= MOST_RUNS:
+        raise PydanticCustomError("seeds", "{expected}", {"expected": f"from 1 to {MOST_RUNS} of them, or a list"})
+    return list(range(seeds))
+
+
+Seeds = Annotated[list[NonNegative], Field(min_length=1), BeforeValidator(_counted)]
 Changes = dict[str, Any]
 
 
@@ -52,12 +67,12 @@ class StudySettings(Settings):
 
     name: str = Field(pattern=NAME)
     base: str
-    seeds: Seeds = 1
+    seeds: Seeds = [0]
     batch: Positive = Field(default=5, description="number of seeds that train as one stack and share a run directory")
     measurements: list[str] | None = Field(default=None, description="names of the measurements to make")
     page: bool = Field(default=False, description="whether to draw the figures and write the page of every run")
     set: Changes = Field(default={}, description="changes for all arms, by dotted keys")
-    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")], ArmSettings] = Field(min_length=1)
+    arms: dict[Annotated[str, Field(pattern=ARM)], ArmSettings] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,8 @@ class PlannedRun:
         Its configuration; None if the settings were rejected.
     measurements : tuple of str, optional
         Names of the measurements, in execution order.
+    fingerprint : str, optional
+        Digest of the configuration as it was understood, without its name and seeds.
     reason : str, optional
         Why the settings were rejected.
     """
@@ -91,14 +108,14 @@ class PlannedRun:
     page: bool
     config: RunConfig | None = None
     measurements: tuple[str, ...] = ()
+    fingerprint: str = ""
     reason: str = ""
 
     def with_single_seed(self, seed: int) -> "PlannedRun":
         """Copy the run with only one of its seeds."""
         assert self.config is not None
-        content = {**self.config.content, "seeds": [seed]}
-        name = _directory(self.arm, self.varied, content)
-        return replace(self, seeds=(seed,), config=parse_config(content, name), name=name)
+        config = self.config.with_seeds([seed])
+        return replace(self, seeds=(seed,), config=config, name=_directory(self.arm, self.varied, config.content))
 
 
 @dataclass(frozen=True)
@@ -121,23 +138,44 @@ def load_study_file(path: Path) -> Study:
         The file or its base is missing or not YAML, one of the study's own keys is wrong, or two runs are identical.
     """
     study = parse_settings(StudySettings, read_yaml(path), str(path), "the keys name, base and arms")
-    base = read_yaml(path.parent / study.base)
+    try:
+        base = read_yaml(path.parent / study.base)
+    except SltGrokError as error:
+        raise SltGrokError(one_line(f"{path}: base: {error}")) from error
     if not isinstance(base, dict):
-        raise SltGrokError(f"{path.parent / study.base}: expected a run configuration, since {path} is based on it")
+        raise SltGrokError(one_line(f"{path}: base: expected a run configuration in {path.parent / study.base}"))
+    _check_size(path, study)
     runs = [run for name, arm in study.arms.items() for run in _plan_arm(path, study, base, name, arm)]
-    names = [run.name for run in runs]
-    for run in runs:
-        if names.count(run.name) > 1:
-            raise SltGrokError(f"{path}: arms.{run.arm}: expected distinct runs, {dict(run.varied)} occurs twice")
+    _check_distinct(path, runs)
     return Study(study.name, tuple(runs))
+
+
+def _check_size(path: Path, study: StudySettings) -> None:
+    settings = runs = 0
+    for arm in study.arms.values():
+        points = math.prod(map(len, arm.grid.values())) * len(arm.points)
+        settings += points
+        runs += points * math.ceil(len(arm.seeds or study.seeds) / (arm.batch or study.batch))
+    for count, most, what in ((runs, MOST_RUNS, "runs"), (settings, MOST_SETTINGS, "combinations of settings")):
+        if count > most:
+            raise SltGrokError(one_line(f"{path}: arms: expected at most {most} {what}, got {count}; split the study"))
+
+
+def _check_distinct(path: Path, runs: Sequence[PlannedRun]) -> None:
+    """Check that no two runs are the same, however their settings were written, and whatever their arms are called."""
+    seen: dict[Any, PlannedRun] = {}
+    for run in runs:
+        other = seen.setdefault((run.fingerprint or run.name, run.measurements, run.seeds), run)
+        if other is not run:
+            where = f"{path}: arms.{run.arm}: expected distinct runs"
+            raise SltGrokError(one_line(f"{where}, {shown(dict(run.varied))} occurs twice, first in arms.{other.arm}"))
 
 
 def _plan_arm(path: Path, study: StudySettings, base: Changes, name: str, arm: ArmSettings) -> list[PlannedRun]:
     seeds = study.seeds if arm.seeds is None else arm.seeds
-    seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
     where = f"{path}: arms.{name}"
     if len(set(seeds)) < len(seeds):
-        raise SltGrokError(f"{where}.seeds: expected distinct seeds, got {seeds}")
+        raise SltGrokError(one_line(f"{where}.seeds: expected distinct seeds, got {shown(seeds)}"))
     asked = study.measurements if arm.measurements is None else arm.measurements
     size = arm.batch or study.batch
     batches = [tuple(seeds[start : start + size]) for start in range(0, len(seeds), size)]
@@ -146,10 +184,12 @@ def _plan_arm(path: Path, study: StudySettings, base: Changes, name: str, arm: A
         for point in arm.points:
             varied = {**dict(zip(arm.grid, values, strict=True)), **point}
             plain = changed(base, {**study.set, **arm.set, **varied})
+            content = {**plain, "name": f"{study.name}-{name}", "seeds": seeds[:size]}
+            first = _with_config(PlannedRun(name, varied, batches[0], "", study.page), content, asked, where)
             for batch in batches:
-                content = {**plain, "name": f"{study.name}-{name}", "seeds": list(batch)}
-                run = PlannedRun(name, varied, batch, _directory(name, varied, content), study.page)
-                runs.append(_with_config(run, content, asked, where))
+                directory = _directory(name, varied, {**content, "seeds": list(batch)})
+                config = first.config and first.config.with_seeds(batch)
+                runs.append(replace(first, seeds=batch, name=directory, config=config))
     return runs
 
 
@@ -165,7 +205,8 @@ def _with_config(run: PlannedRun, content: Changes, asked: Sequence[str] | None,
     for name in measurements:
         if getattr(config, name) is None:
             return replace(run, reason=f"{where}: {name}: expected settings, since measurements asks for it")
-    return replace(run, config=config, measurements=measurements)
+    fingerprint = digest(config.model_dump(mode="json", exclude={"name", "seeds"}), 64)
+    return replace(run, config=config, measurements=measurements, fingerprint=fingerprint)
 
 
 def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) -> tuple[str, ...]:
@@ -173,7 +214,7 @@ def _measurements(asked: Sequence[str] | None, config: RunConfig, where: str) ->
     known = [measurement.name for measurement in Measurement.ordered()]
     for name in asked or ():
         if name not in known:
-            raise SltGrokError(f"{where}.measurements: expected some of {', '.join(known)}, got {name!r}")
+            raise SltGrokError(f"{where}.measurements: expected some of {', '.join(known)}, got {shown(name)}")
     if asked is None:
         return tuple(measurement.name for measurement in Measurement.ordered() if config.asks_for(measurement))
     return tuple(name for name in known if name in asked)

@@ -55,7 +55,8 @@ def run_study(file: Path, out: Path | None, workers: int | None, only_plan: bool
             f"{len(pending)} of {len(runs)} runs to execute, about {seconds / 60:.0f} min of one core, "
             f"{span / 60:.0f} min with {workers} at a time",
         )
-        reasons = dict.fromkeys(run.reason for run in study.runs if run.reason)
+        failed = [f"{file}: arms.{run.arm}: {costs.refused[run.name]}" for run in runs if run.name in costs.refused]
+        reasons = dict.fromkeys([*(run.reason for run in runs if run.reason), *failed])
         for reason in reasons:
             console.print(f"refused: {reason}", style="red", soft_wrap=True, markup=False)
         if only_plan:
@@ -105,7 +106,8 @@ def _stages(run: PlannedRun, folder: Path) -> list[str]:
 
 def _ranges(seeds: Sequence[int]) -> str:
     """Format numbers as ranges, such as `0-4, 7`."""
-    ends = [seed for seed in seeds if seed - 1 not in seeds], [seed for seed in seeds if seed + 1 not in seeds]
+    all_ = set(seeds)
+    ends = [seed for seed in seeds if seed - 1 not in all_], [seed for seed in seeds if seed + 1 not in all_]
     return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in zip(*ends, strict=True))
 
 

@@ -16,7 +16,7 @@ def test_pieces_counted_by_hand(tmp_path: Path) -> None:
     costs = Costs(tmp_path / "costs.json")
     assert costs.by_stage(run) == {}
     assert costs.total(run) == 0
-    keys = module._keys(run)
+    keys = costs.keys(run)
     assert list(keys) == ["training", "llc", "circuits"]  # in the order of a run
     prices = {"training": {"step": 0.5, "evaluation": 2.0}, "circuits": {"seed": 12.0}, "llc": {"seed": 7.5}}
     costs.known = {keys[stage]: price for stage, price in prices.items()}

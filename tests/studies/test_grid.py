@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from slt_grok.config import parse_config
 from slt_grok.errors import SltGrokError
+from slt_grok.studies import grid
 from slt_grok.studies.grid import PlannedRun, changed, load_study_file
 from tests.studies.small import write_study
 
@@ -76,7 +78,9 @@ def test_dotted_keys_leave_the_rest_and_begin_sections() -> None:
 
 def test_a_run_is_found_again_after_the_study_has_grown(tmp_path: Path) -> None:
     few = planned(tmp_path, {"a": {"grid": {"model.d_mlp": [8]}}}, seeds=4, batch=2)
-    more = planned(tmp_path, {"b": {}, "a": {"grid": {"model.d_mlp": [4, 8]}}}, seeds=6, batch=2)
+    more = planned(
+        tmp_path, {"b": {"set": {"task.modulus": 7}}, "a": {"grid": {"model.d_mlp": [4, 8]}}}, seeds=6, batch=2
+    )
     assert {run.name for run in few} < {run.name for run in more}
 
 
@@ -107,6 +111,16 @@ def test_a_bad_value_refuses_its_own_runs_alone(tmp_path: Path) -> None:
         ({"arms": {"a": {"grids": {}}}}, "; did you mean grid?"),
         ({"arms": {"a": {"grid": {"task.modulus": []}}}}, "arms.a.grid.task.modulus"),
         ({"arms": {"a": {"grid": {"task.modulus": [5, 5]}}}}, "arms.a: expected distinct runs"),
+        ({"arms": {"a": {"grid": {"model.d_mlp": [8, 8.0]}}}}, "arms.a: expected distinct runs"),
+        ({"arms": {"a": {}, "b": {}}}, "arms.b: expected distinct runs"),
+        ({"arms": {"a": {}, "b": {"set": {"training.weight_decay": 1}}}}, "arms.b: expected distinct runs"),
+        ({"seeds": True}, "seeds: expected a list"),
+        ({"seeds": 10**18}, "seeds: expected from 1 to 100000 of them"),
+        ({"batch": True}, "batch: expected a number"),
+        ({"base": "a\0b"}, "base: "),
+        ({"arms": {"x" * 300: {}}}, "arms"),
+        ({"arms": {"a": {"grid": {f"task.{k}": list(range(3, 13)) for k in "abcdefg"}}}}, "at most 100000 runs"),
+        ({"arms": {"a": {"grid": {"llc.seed": list(range(6000))}}}}, "at most 5000 combinations"),
         ({"arms": {"../a": {}}}, "arms"),
     ],
 )
@@ -136,3 +150,17 @@ def test_the_study_of_seeds_has_the_controls_that_were_promised() -> None:
 def test_a_measurement_without_settings_is_refused(tmp_path: Path) -> None:
     (run,) = planned(tmp_path, {"a": {}}, measurements=["landscape"])
     assert "landscape: expected settings" in run.reason
+
+
+def test_runs_that_differ_in_seeds_share_what_was_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    monkeypatch.setattr(
+        grid, "parse_config", lambda *arguments, **keys: parsed.append(1) or parse_config(*arguments, **keys)
+    )
+    runs = planned(tmp_path, {"a": {}, "b": {"set": {"llc": None}, "measurements": []}}, seeds=2000, batch=1)
+    assert len({run.name for run in runs}) == 4000
+    assert len(parsed) == 2
+    last = runs[-1].config
+    assert last is not None
+    assert (last.seeds, last.content["seeds"], last.network is runs[-2].config.network) == ([1999], [1999], True)
+    assert parse_config(last.content, "again") == last
