@@ -108,6 +108,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     SltGrokError
         The file is missing, truncated or in another format.
     """
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -125,6 +126,7 @@ def read_torch(path: Path) -> Any:
     SltGrokError
         The file is missing, truncated, or holds objects that could only be read by executing code.
     """
+    check_regular(path)
     try:
         stand_ins: list[Any] = [(Settings, name) for name in CONFIGS]
         # torch's complaint goes into the error below

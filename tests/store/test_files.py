@@ -1,6 +1,8 @@
 """Files are whole or absent, and a measurement keeps its settings."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store import RunDirectory, atomic
+from slt_grok.store import RunDirectory, atomic, read_tensors
+from slt_grok.store.files import read_torch
+from slt_grok.store.importers.splits import read_rows
 from slt_grok.store.run_directory import changed_keys, new_run, read_dataset, write_dataset
 
 
@@ -37,6 +41,13 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -
             quicker.write_text("quicker")
     assert (tmp_path / "file").read_text() == "slower"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_torch, read_rows])
+def test_a_fifo_is_refused_rather_than_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(SltGrokError, match=r"pipe\.pt: expected a regular file"):
+        read(tmp_path / "pipe.pt")
 
 
 def test_of_two_new_runs_at_once_one_is_refused(tmp_path: Path) -> None:

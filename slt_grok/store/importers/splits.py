@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.files import read_torch
+from slt_grok.store.files import check_regular, read_torch
 from slt_grok.store.importers.imported import Imported
 from slt_grok.tasks import ModularTask
 
@@ -63,6 +63,7 @@ def read_rows(path: Path) -> list[int]:
         The file is missing, damaged, or holds something else.
     """
     wrong = f"{path}: expected a list of whole numbers"
+    check_regular(path)
     try:
         match path.suffix:
             case ".json":
