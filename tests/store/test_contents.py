@@ -53,6 +53,38 @@ def test_averaged_weights_are_ignored_with_a_note(tmp_path: Path, holder: str, a
     assert any("averages" in note for note in file.notes)
 
 
+@pytest.mark.parametrize(
+    "key", ["upgraded_model", "optimal_model", "swapped_net", "semantic", "schema_net", "remapped"]
+)
+def test_a_name_that_contains_such_a_word_is_a_networks(tmp_path: Path, key: str) -> None:
+    torch.save({key: net(0), "step": 5}, tmp_path / "a.pt")
+    (file,) = read_checkpoints([tmp_path / "a.pt"])
+    assert file.state.keys() == net(0).keys()
+    assert not file.notes
+
+
+@pytest.mark.parametrize("key", ["ema", "model_ema", "ema.0", "swa_state", "averaged_model"])
+def test_averages_are_known_by_a_whole_word(tmp_path: Path, key: str) -> None:
+    torch.save({key: net(0), "optimizer": net(1), "step": 5}, tmp_path / "a.pt")
+    (file,) = read_checkpoints([tmp_path / "a.pt"])
+    assert any("averages" in note for note in file.notes)
+
+
+@pytest.mark.parametrize("key", ["momentum_encoder", "exp_avg", "optimizer_state"])
+def test_all_ignored_tensors_are_noted(tmp_path: Path, key: str) -> None:
+    torch.save({"model": net(0), key: net(1), "step": 5}, tmp_path / "a.pt")
+    (file,) = read_checkpoints([tmp_path / "a.pt"])
+    assert any(f"ignored the tensors under {key}." in note for note in file.notes)
+
+
+@pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="a type of newer versions of torch")
+def test_packed_weights_are_named(tmp_path: Path) -> None:
+    packed = torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    torch.save({"weight": packed}, tmp_path / "a.pt")
+    with pytest.raises(SltGrokError, match="to be an ordinary tensor, got one of torch"):
+        read_checkpoints([tmp_path / "a.pt"])
+
+
 @pytest.mark.parametrize("name", [name for name in dir(torch) if name.startswith("float8_e")])
 def test_float8_weights_are_converted_with_a_note(tmp_path: Path, name: str) -> None:
     kind = getattr(torch, name)

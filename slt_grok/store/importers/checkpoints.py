@@ -31,9 +31,13 @@ PREFIX = re.compile(r"((?:_orig_mod|module|model)\.)")
 COMPILED = "_orig_mod."
 OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss")  # entries on the last of several checkpoints
 REMEDY = "save model.state_dict()"
-OPTIMIZER = re.compile(r".*(optim|exp_avg|momentum|grad|sched|param_groups).*|opt(_?state)?", re.IGNORECASE)  # keys
+OPTIMIZER = re.compile(  # keys: whole words between _ or .
+    r"(.*[_.])?(((optim(izers?)?|sched(ulers?)?)(states?)?|exp_avg|param_groups)([_.].*)?"
+    r"|(momentum|grads?|gradients?)([_.]buffers?)?|opt(_?states?)?)",
+    re.IGNORECASE,
+)
 OPTIMIZER_STATE = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "step"}
-AVERAGE = re.compile("ema|avg|average|swa|shadow", re.IGNORECASE)  # in keys of weights that were averaged over steps
+AVERAGE = re.compile(r"(?:.*[_.])?(?:ema|avg|averaged?|swa|shadow)(?:[_.].*)?", re.IGNORECASE)  # over steps
 DEPTH = 4  # of containers inside each other
 
 
@@ -98,10 +102,10 @@ def _inside(path: Path, content: Any, step_from: str | None, depth: int = 0) -> 
         return _several(path, list(content.values()), list(by_step.values()), {}, step_from, depth)
     outer = {key: value for key, value in content.items() if key != holder}
     inner = _inside(path, content[holder], step_from, depth + 1)
-    others = [key for key in outer if _holds_tensors(outer[key]) and not OPTIMIZER.fullmatch(str(key))]
+    others = [key for key in outer if _holds_tensors(outer[key])]
     notes = [f"The network is that under `{holder}`; ignored the tensors under {listing(others)}."] if others else []
-    if not others and AVERAGE.search(holder):
-        notes = [f"The network is that under `{holder}`, whose weights seem to be averages over training."]
+    if AVERAGE.fullmatch(holder):
+        notes.append(f"The network is that under `{holder}`, whose weights seem to be averages over training.")
     return [replace(file, extras=outer | dict(file.extras), notes=[*notes, *file.notes]) for file in inner]
 
 
@@ -114,10 +118,10 @@ def _network(path: Path, state: Mapping[str, Tensor]) -> SourceFile:
     converted = {}
     for name, tensor in state.items():
         ordinary = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_nested or tensor.is_meta)
-        if not ordinary or "float4" in str(tensor.dtype):  # two numbers of float4 are one entry
-            raise SltGrokError(
-                f"{path}: expected {name} to be an ordinary tensor, got a sparse, quantized or empty one"
-            )
+        packed = "float4" in str(tensor.dtype)  # two numbers in one entry
+        if packed or not ordinary:
+            got = f"one of {tensor.dtype}" if packed else "a sparse, quantized or empty one"
+            raise SltGrokError(f"{path}: expected {name} to be an ordinary tensor, got {got}")
         single = tensor.float() if tensor.is_floating_point() else tensor
         if tensor.dtype == torch.float64 and (single.isinf() & ~tensor.isinf()).any():
             raise SltGrokError(
@@ -154,7 +158,7 @@ def _holder(content: Mapping[Any, Any]) -> str | None:
     """Find the key that holds the state dict: a usual one, or the only one with named tensors."""
     usual = [key for key in HOLDERS if isinstance(content.get(key), Mapping | list | tuple)]
     named = _named(content)
-    named = [key for key in named if not AVERAGE.search(key)] or named
+    named = [key for key in named if not AVERAGE.fullmatch(key)] or named
     return usual[0] if usual else named[0] if len(named) == 1 and _key_number(named[0]) is None else None
 
 
