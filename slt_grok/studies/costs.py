@@ -49,6 +49,7 @@ class Costs:
         self.known: dict[str, Prices] = read_json(path) if path.is_file() else {}
         self.refused: dict[str, str] = {}
         self._keys: dict[Any, dict[str, str]] = {}
+        self._parts: dict[Any, Prices] = {}
 
     def measure(self, runs: Sequence[PlannedRun]) -> None:
         """Run the missing trials and store their results; `refused` says why a trial failed, by the run's name."""
@@ -75,13 +76,16 @@ class Costs:
 
     def by_stage(self, run: PlannedRun) -> Prices:
         """Predict the single-threaded seconds of each stage; empty if no trial was possible."""
-        keys = self.keys(run)
+        keys, kind = self.keys(run), self._kind(run)
         if run.config is None or run.config.training is None or not all(key in self.known for key in keys.values()):
             return {}
-        training, unit = run.config.training, self.known[keys[TRAINING]]
-        evaluations = training.steps / training.evaluate_every + _checkpoints(run.config)
-        parts = {TRAINING: training.steps * unit["step"] + evaluations * unit["evaluation"]}
-        return parts | {name: len(run.seeds) * self.known[keys[name]]["seed"] for name in run.measurements}
+        if kind not in self._parts:
+            training, unit = run.config.training, self.known[keys[TRAINING]]
+            evaluations = training.steps / training.evaluate_every + _checkpoints(run.config)
+            parts = {TRAINING: training.steps * unit["step"] + evaluations * unit["evaluation"]}
+            parts |= {name: len(run.seeds) * self.known[keys[name]]["seed"] for name in run.measurements}
+            self._parts[kind] = parts
+        return self._parts[kind]
 
     def total(self, run: PlannedRun, finished: Collection[str] = ()) -> float:
         """Predict the single-threaded seconds of a run without its finished stages; 0 if no trial was possible."""
@@ -91,7 +95,7 @@ class Costs:
 
     def keys(self, run: PlannedRun) -> dict[str, str]:
         """Compute a digest for each stage of everything its cost depends on."""
-        config, kind = run.config, (run.fingerprint, run.measurements, len(run.seeds))
+        config, kind = run.config, self._kind(run)
         if config is None or config.training is None:
             return {}
         if kind not in self._keys:
@@ -102,6 +106,10 @@ class Costs:
             stages = {TRAINING: training} | {name: [content[name], _checkpoints(config)] for name in run.measurements}
             self._keys[kind] = {stage: f"{stage} {digest([sizes, keys], 16)}" for stage, keys in stages.items()}
         return self._keys[kind]
+
+    def _kind(self, run: PlannedRun) -> Any:
+        """Everything that the cost of a run follows from."""
+        return run.fingerprint, run.measurements, len(run.seeds)
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
