@@ -75,8 +75,9 @@ def capital(text: str) -> str:
 
 
 def first_line(text: Any) -> str:
-    """Return the first line of a text, without the spaces around the text; empty for an empty text."""
-    return str(text).strip().partition("\n")[0]
+    """Return the first line of a text, without the spaces around the text; for an error without one, its type."""
+    line = str(text).strip().partition("\n")[0]
+    return line or (type(text).__name__ if isinstance(text, BaseException) else "")
 
 
 def sentence(text: Any) -> str:

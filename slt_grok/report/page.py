@@ -3,6 +3,7 @@
 import base64
 import importlib.resources
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok import plots
+from slt_grok.errors import SltGrokError
 from slt_grok.format import MISSING, first_line, sentence
 from slt_grok.measurement import Drawing, Result, Table
 from slt_grok.processes import run_parallel
@@ -173,6 +175,8 @@ def drawn(plan: Sequence[PageFigure], folder: Path) -> list[PageFigure]:
             image = figure.draw()
             plots.lay_out(image)
         except Exception as error:  # no figure may cost the page
+            if not isinstance(error, SltGrokError):  # a fault of the program
+                traceback.print_exception(error)
             return {"failure": f"{figure.name.replace('_', ' ')} could not be drawn: {first_line(error)}."}
         data = base64.b64encode(plots.save(image, folder, figure.name)[0].read_bytes()).decode("ascii")
         return {"picture": f"data:image/svg+xml;base64,{data}"}

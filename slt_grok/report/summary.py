@@ -99,7 +99,7 @@ def bias_of_peak(summary: Summary) -> str:
 
 
 def caveats(summary: Summary, llc: xr.Dataset | None) -> list[str]:
-    """State what limits every LLC of the run; empty without one."""
+    """State what limits every LLC of the run; empty without an LLC."""
     if llc is None or "llc" not in llc:
         return []
     effective = (
@@ -114,8 +114,8 @@ def caveats(summary: Summary, llc: xr.Dataset | None) -> list[str]:
             ["Where chains have melted (their mean loss is not well below that of guessing), the value reflects nβ, "
             "not the network."] if "melting_loss" in llc.attrs else []
         ),
-        "At fixed γ, part of a drop of the LLC may be due to a change in weight scale; slt-grok measure RUN --only "
-        "confound separates the two.",
+        "At fixed γ, part of a drop of the LLC may be due to a change in weight scale; `slt-grok measure RUN --only "
+        "confound` separates the two.",
         bias_of_peak(summary),
     ]  # fmt: skip
 

@@ -78,6 +78,7 @@ def test_page_is_whole_escaped_and_refers_to_nothing_outside(runs, pages):
         raw = re.sub(r"base64,[A-Za-z0-9+/=]+", "", (run.path / "report.html").read_text(encoding="utf-8"))
         assert not re.search(r"https?://|@import|url\(", raw)
     assert EVIL in pages[1].text
+    assert "code" in pages[0].tags
 
 
 def test_page_has_the_numbers_of_the_summary(runs, pages):

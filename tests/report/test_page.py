@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from slt_grok.config import parse_config
+from slt_grok.errors import SltGrokError
 from slt_grok.report import baseline, page, summary
 from slt_grok.store.files import write_json
 from tests.conftest import CONFIG
@@ -97,13 +98,22 @@ def test_the_headline_says_that_no_llc_is_trusted():
     assert "trusted" not in summary.headline(PEAK | {"llc_statuses": statuses | {"effective": 1}})
 
 
-def test_an_unforeseen_error_of_a_figure_is_explained_on_the_page(tmp_path):
+def test_an_unforeseen_error_of_a_figure_is_explained_on_the_page(tmp_path, capfd):
     def fails() -> Figure:
         figure = Figure(layout="constrained")
         figure.subplots().xaxis.set_major_formatter(lambda value, _: str(1 / 0))  # not before it is laid out
         return figure
 
-    good = page.PageFigure("", "good", Figure, "")
-    failed, drawn = page.drawn([page.PageFigure("", "bad", fails, ""), good], tmp_path)
-    assert failed.failure.startswith("bad could not be drawn: ")
+    def silent() -> Figure:
+        raise AssertionError
+
+    def foreseen() -> Figure:
+        raise SltGrokError("expected a step")
+
+    plan = [page.PageFigure("", draw.__name__, draw, "") for draw in (fails, silent, foreseen, Figure)]
+    *failed, drawn = page.drawn(plan, tmp_path)
+    reasons = ["division by zero", "AssertionError", "expected a step"]
+    assert [f.failure.partition(": ")[2] for f in failed] == [f"{reason}." for reason in reasons]
     assert drawn.picture
+    errors = capfd.readouterr().err
+    assert ["raise AssertionError" in errors, "1 / 0" in errors, "expected a step" in errors] == [True, True, False]
