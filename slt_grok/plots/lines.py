@@ -63,48 +63,71 @@ def line_of_llc(
     points_by_status(axes, llc.step, scale * llc.llc, llc.llc_status, color, marker, size)
 
 
-def fit_llc(
-    axes: Axes, drawn: Sequence[tuple[Any, xr.Dataset, str]], together: Sequence[xr.Dataset] | None = None
-) -> None:
-    """Let trusted estimates set the axis of the LLC, and mark others that lie beyond on its frame.
+def llc_limits(estimates: Sequence[xr.Dataset], log: bool = False) -> tuple[float, float] | None:
+    """Compute the ends of an axis of the LLC from its trusted estimates.
 
     Others extend the axis by at most twice the range, or twice the size, of the trusted ones on each side. Without a
     trusted estimate, those that are not excluded set it, else all.
 
     Parameters
     ----------
-    drawn : sequence of tuple
-        Positions, estimates with `llc`, `llc_se` and `llc_status`, and color.
-    together : sequence of xarray.Dataset, optional
-        Estimates on all panels that share the axis; those that are drawn by default.
+    estimates : sequence of xarray.Dataset
+        Estimates with `llc`, `llc_se` and `llc_status`, of any dimensions.
+    log : bool, optional
+        Whether the axis is logarithmic; nonpositive estimates are then ignored.
+
+    Returns
+    -------
+    tuple of float or None
+        Both ends; None if no estimate can be drawn.
     """
-    decades = axes.get_yscale() == "log"
-    parts = [(llc.llc, *interval(llc), llc.llc_status) for llc in together or [llc for _, llc, _ in drawn]]
+    parts = [(llc.llc, *interval(llc), llc.llc_status) for llc in estimates]
     value, low, high = (np.concatenate([np.ravel(part[i]) for part in parts]).astype(float) for i in range(3))
     status = np.concatenate([np.ravel(part[3]) for part in parts])
-    shown = np.isfinite(value) & (status != LLCStatus.DIVERGED) & ((value > 0) | (not decades))
-    choices = (shown & np.isin(status, TRUSTED), shown & ~np.isin(status, EXCLUDED), shown)
-    kept = next((choice for choice in choices if choice.any()), None)
+    shown = np.isfinite(value) & (status != LLCStatus.DIVERGED) & ((value > 0) | (not log))
+    included = shown & ~np.isin(status, EXCLUDED)
+    kept = next((choice for choice in (shown & np.isin(status, TRUSTED), included, shown) if choice.any()), None)
     if kept is None:
-        empty_panel(axes, "no estimate can be drawn")
-        return
-    low = np.maximum(low, value / 10) if decades else low  # the axis is logarithmic
-    scale, inverse = (np.log, np.exp) if decades else (np.asarray, np.asarray)
+        return None
+    low = np.maximum(low, value / 10) if log else low
+    scale, inverse = (np.log, np.exp) if log else (np.asarray, np.asarray)
     bottom, top = scale([np.fmin(value, low)[kept].min(), np.fmax(value, high)[kept].max()])
-    room = 2 * max(top - bottom, np.log(2) if decades else max(abs(bottom), abs(top)))
-    others = scale(value[shown & ~np.isin(status, EXCLUDED)])
+    room = 2 * max(top - bottom, np.log(2) if log else max(abs(bottom), abs(top)))
+    others = scale(value[included])
     others = others[(others >= bottom - room) & (others <= top + room)]
     bottom, top = min([bottom, *others]), max([top, *others])
     margin = 0.06 * (top - bottom) or 0.5 * room
-    ends = inverse(np.array([bottom - margin, top + margin]))
+    return float(inverse(bottom - margin)), float(inverse(top + margin))
+
+
+def mark_beyond(axes: Axes, x: Any, llc: xr.Dataset, color: str) -> None:
+    """Mark the untrusted estimates outside the axis range by hollow points on the panel's edge."""
+    low, high = axes.get_ylim()
+    drawn = llc.llc.where(llc.llc > 0) if axes.get_yscale() == "log" else llc.llc
+    for name in untrusted(drawn, llc.llc_status):
+        for edge, beyond in enumerate((drawn < low, drawn > high)):
+            place = xr.where(beyond & (llc.llc_status == name), edge, np.nan)
+            if place.notnull().any():
+                axes.plot(x, place, transform=axes.get_xaxis_transform(), clip_on=False, **hollow(name, color, 3))
+
+
+def fit_llc(axes: Axes, drawn: Sequence[tuple[Any, xr.Dataset, str]]) -> None:
+    """Let trusted estimates set the axis of the LLC, and mark others that lie outside on its edge.
+
+    Parameters
+    ----------
+    axes : Axes
+        A panel on which the estimates are already drawn.
+    drawn : sequence of tuple
+        Positions, estimates with `llc`, `llc_se` and `llc_status`, and color.
+    """
+    ends = llc_limits([llc for _, llc, _ in drawn], axes.get_yscale() == "log")
+    if ends is None:
+        empty_panel(axes, "no estimate can be drawn")
+        return
     axes.set_ylim(*ends)
     for x, llc, color in drawn:
-        for name in untrusted(llc.llc, llc.llc_status):
-            for edge, beyond in enumerate((llc.llc < ends[0], llc.llc > ends[1])):
-                marked = beyond & (llc.llc_status == name) & ((llc.llc > 0) | (not decades))
-                if marked.any():
-                    place = xr.where(marked, edge, np.nan)
-                    axes.plot(x, place, transform=axes.get_xaxis_transform(), clip_on=False, **hollow(name, color, 3))
+        mark_beyond(axes, x, llc, color)
 
 
 def curve(variable: str) -> Callable[..., Figure]:

@@ -11,7 +11,13 @@ PLAIN = (1e-2, 1e4)  # range of values that are written without a power of ten
 
 
 def logarithmic(*scaled: Axis) -> None:
-    """Make axes logarithmic, except those on which nothing positive is drawn."""
+    """Make axes logarithmic, except those on which nothing positive is drawn.
+
+    Parameters
+    ----------
+    *scaled : matplotlib.axis.Axis
+        The `xaxis` or `yaxis` of panels on which everything is already drawn.
+    """
     for axis in scaled:
         if np.isfinite(axis.get_minpos()):
             (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")

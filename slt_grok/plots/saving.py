@@ -13,7 +13,7 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 def lay_out(figure: Figure) -> None:
-    """Place the panels for good, once for all formats."""
+    """Fix the layout once, so that every format shares it."""
     with matplotlib.rc_context(STYLE):
         if engine := figure.get_layout_engine():
             engine.execute(figure)

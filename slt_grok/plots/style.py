@@ -132,6 +132,16 @@ def step_scale(bound: int) -> tuple[Callable[[Any], np.ndarray], Callable[[Any],
     """Build the scale of steps from 0 on, and its inverse: log(1 + step) up to a bound, and log(step) from there.
 
     Half-way steps are interpolated in log(1 + step), see `slt_grok.change`, and so lie on the lines.
+
+    Parameters
+    ----------
+    bound : int
+        Step below which the axis is compressed, above 0; see `compressed_below`.
+
+    Returns
+    -------
+    tuple of callable
+        Steps -> positions in decades, with 0 at step 0 and `SHORT` at the bound, and its inverse; both are odd.
     """
     rate = SHORT / np.log1p(bound)
 
@@ -181,9 +191,10 @@ def over_training(figure: Figure, panels: Sequence[Axes], steps: np.ndarray, rot
     """Give the panels of a grid step axes with a common label below, and letters."""
     for axes in panels:
         step_axis(axes, steps)
-        figure.supxlabel(axes.get_xlabel())
-        axes.set_xlabel("")
         axes.tick_params(axis="x", labelrotation=rotation)
+    figure.supxlabel(panels[0].get_xlabel())
+    for axes in panels:
+        axes.set_xlabel("")
     panel_letters(panels)
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from slt_grok.llc.diagnostics import QUANTILE, TRUSTED, LLCStatus
 from slt_grok.plots import style
-from slt_grok.plots.lines import fit_llc, points_by_status, status_handles
+from slt_grok.plots.lines import llc_limits, mark_beyond, points_by_status, status_handles
 from slt_grok.plots.logarithmic import logarithmic
 from slt_grok.plots.palette import BLUE, GRAY, GREEN, ORANGE
 
@@ -40,11 +40,16 @@ def llc_window(measured: xr.Dataset, seed: int | None = None) -> Figure:
         here = measured.sel(step=step).isel(n_beta=-1)
         _line(radius, here, here.radius.values, color)
     radius.set_xlabel(r"Radius $\sqrt{d/\gamma}\,/\,|w^*|$" + f"\n($n\\beta$ = {measured.n_beta.values[-1]:,.4g})")
+    ends = llc_limits([measured], log=True)
     for axes, i in zip((*grid[0], radius), (*range(measured.sizes["n_beta"]), -1), strict=True):
         logarithmic(axes.xaxis, axes.yaxis)
-        at = [measured.isel(step=j, n_beta=i) for j in range(len(colors))]
-        x = [one.radius if axes is radius else one.gamma for one in at]
-        fit_llc(axes, list(zip(x, at, colors, strict=True)), [measured])
+        if ends is None:
+            style.empty_panel(axes, "no estimate can be drawn")
+            continue
+        axes.set_ylim(*ends)
+        for j, color in enumerate(colors):
+            at = measured.isel(step=j, n_beta=i)
+            mark_beyond(axes, at.radius if axes is radius else at.gamma, at, color)
     for axes in (grid[0, 0], radius):
         axes.set_ylabel("LLC")
     _drop(factor, half, measured)
