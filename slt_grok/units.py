@@ -1,7 +1,10 @@
 """Units of measured values, which follow the loss of the network where they are those of a loss."""
 
+from textwrap import fill
+
 import xarray as xr
 
+WIDTH = 18  # characters of a line of units in a narrow panel
 OF_LOSS = "of_loss"
 """Attribute of a variable with units of a loss: what follows the loss in them, such as `/ weight²`."""
 
@@ -34,6 +37,9 @@ def with_units(name: str, values: xr.DataArray, space: str = " ") -> str:
     values : xarray.DataArray
         The variable.
     space : str, optional
-        Separates name and units; a line break for a narrow panel.
+        Separates name and units; a line break, for a narrow panel, also breaks long units.
     """
-    return f"{name}{space}({values.attrs['units']})" if values.attrs.get("units") else name
+    units = values.attrs.get("units", "")
+    if units in ("", "1"):  # older runs have 1 for a pure number
+        return name
+    return f"{name}{space}({units if space == ' ' else fill(units, WIDTH)})"

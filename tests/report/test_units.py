@@ -59,6 +59,14 @@ def test_every_declared_loss_follows_the_loss():
     assert not named
 
 
+@pytest.mark.parametrize(
+    ("units", "label"),
+    [("1", "Hessian"), ("nats", "Hessian\n(nats)"), ("nats per squared unit", "Hessian\n(nats per squared\nunit)")],
+)
+def test_units_of_older_runs_fit_into_a_panel(units, label):
+    assert with_units("Hessian", xr.DataArray(1.0, attrs={"units": units}), "\n") == label
+
+
 def test_a_script_has_no_nats_for_another_loss():
     torch.manual_seed(0)
     options = {"loss": squared, "n_beta": 10.0, "gamma": 10.0, "chains": 2, "draws": 4, "max_seconds": None}
