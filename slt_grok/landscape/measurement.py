@@ -204,10 +204,10 @@ class Landscape(Measurement):
                 probes.landscape,
                 "The loss landscape over training: weight norm, mean rank of the weight matrices, trace and largest "
                 "eigenvalue of the Hessian, trace and effective dimension (sum of h / (h + c) over the eigenvalues h) "
-                "of the Gauss-Newton matrix, for logits also at unit scale (divided by their standard deviation), "
-                "sharpness at one radius (adaptive: in units of each weight), and a lower bound of the basin's "
-                "log-volume from 8 random directions, far below the volume in so many dimensions. Bands are 95% "
-                "intervals.",
+                "of the Gauss-Newton matrix, for networks with logits, also at unit logit scale (divided by their "
+                "standard deviation), sharpness at one radius (adaptive: in units of each weight), and a lower bound "
+                "of the basin's log-volume from 8 random directions, far below the volume in so many dimensions. Bands "
+                "are 95% intervals.",
                 ("hessian_trace",),
                 ("llc",),
             ),

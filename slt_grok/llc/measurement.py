@@ -217,6 +217,6 @@ def melted_note(llc: xr.Dataset) -> list[str]:
     limit = f"{llc.attrs['melting_loss']:.3g} {llc.baseline_loss.attrs.get('units', '')}".strip()
     return [
         f"Melted at {len(steps)} of {llc.sizes['step']} checkpoints ({where}): the chains' "
-        f"mean loss is above {limit}, the setting melting_loss or half the loss of guessing, so the value "
+        f"mean loss is above {limit} (`melting_loss`; default: half the loss of guessing), so the value "
         "reflects nβ and γ rather than the network. Figures draw it hollow; summaries and transitions omit it."
     ]

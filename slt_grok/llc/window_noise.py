@@ -75,7 +75,26 @@ def window_excess(problem: Problem, gamma: float, *, draws: int = DRAWS, seed: i
 def window_draws(
     problem: Problem, index: int, deviation: float | Tensor, draws: int, seed: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Draw stacks of one network around its w*, with a standard deviation for all coordinates or for each, (d,)."""
+    """Draw networks around the w* of one network, from w* + N(0, deviation^2).
+
+    Parameters
+    ----------
+    problem : Problem
+        The N networks, their data and the weights that move.
+    index : int
+        Index of the network, below N.
+    deviation : float or Tensor
+        Standard deviation in units of the weights, for all coordinates or for each, (d,).
+    draws : int
+        Number of draws.
+    seed : int, optional
+        Seed; with the network's coordinates it determines the directions.
+
+    Yields
+    ------
+    dict of str to Tensor
+        The parameters of one draw, each of shape (1, ...), at the problem's precision.
+    """
     one = {name: t[index : index + 1] for name, t in problem.trajectory.stacked(problem.dtype).items()}
     center, streams = problem.subspace.coordinates(one), problem.starts([1.0], 1.0, 1, seed).streams
     noise = StreamNoise(streams[index : index + 1], problem.d, center)
@@ -84,7 +103,22 @@ def window_draws(
 
 
 def excess_at(problem: Problem, index: int, stacks: Iterable[dict[str, Tensor]]) -> Iterator[float]:
-    """Compute L(w) - L(w*) of one network at stacks."""
+    """Compute the excess loss L(w) - L(w*) of one network.
+
+    Parameters
+    ----------
+    problem : Problem
+        The N networks, their data and the weights that move.
+    index : int
+        Index of the network, below N.
+    stacks : iterable of dict
+        Parameters w, each of shape (1, ...), such as those of `window_draws`.
+
+    Yields
+    ------
+    float
+        The excess at each w, in the units of the loss, in float64.
+    """
     for stack in stacks:
         with torch.no_grad():
             loss = problem.trajectory.network.stacked_mean_loss(stack, problem.inputs, problem.targets, own_data=False)

@@ -72,7 +72,11 @@ HALF_WAYS: Mapping[Scale, tuple[str, ...]] = {
     OTHER_SCALE: tuple(f"half_way_{part}_{OTHER_SCALE}" for part in PARTS),
 }  # names of step and interval on each scale
 VARIABLES = {
-    "at_peak": Variable(DIMS, "first value from the LLC's peak on", "or of all, if the peak is the last LLC"),
+    "at_peak": Variable(
+        DIMS,
+        "first value from the LLC's peak on",
+        "at the first checkpoint with a value from the LLC's peak on (of all checkpoints if the LLC peaks last)",
+    ),
     "at_end": Variable(DIMS, "last value", "at the last checkpoint with a value"),
     **{
         name: HALF_WAY._replace(long_name=f"{HALF_WAY.long_name}{end} on a {scale} scale")
@@ -80,7 +84,9 @@ VARIABLES = {
         for name, end in zip(names, ("", ", lower end of its interval", ", upper end of its interval"), strict=True)
     },
     **with_interval("rank_correlation", Variable(DIMS, "rank correlation with the LLC", "Spearman's"), "interval"),
-    "checkpoints": Variable(DIMS, "checkpoints from the LLC's peak on", "or all, if the peak is the last LLC"),
+    "checkpoints": Variable(
+        DIMS, "checkpoints with a value from the LLC's peak on", "count (of all checkpoints if the LLC peaks last)"
+    ),
 }
 Noisy = tuple[xr.DataArray, xr.DataArray | None]  # a curve and its standard errors
 
