@@ -10,7 +10,13 @@ from tests.fuzz.configurations import configurations
 
 
 @given(configurations())
-@settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.large_base_example),
+)
 def test_a_configuration_is_read_or_refused_in_a_sentence(content: dict[str, Any]) -> None:
     try:
         parse_config(content, "c.yaml")
