@@ -11,7 +11,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from itertools import accumulate
 from typing import Any, ClassVar, Self
@@ -125,13 +125,12 @@ def load_plugins(modules: Iterable[str], origin: str, named: bool) -> None:
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # plugins may be here, as with python -m
         for name in accumulate(module.split("."), "{}.{}".format):  # a package runs before the modules in it
-            _import(name, origin, user_code.permit_module if named else user_code.check_module)
+            _import(name, origin, partial(user_code.import_plugin, named=named))
 
 
-def _import(module: str, origin: str, check: Callable[[str], None] = lambda name: None) -> None:
+def _import(module: str, origin: str, load: Callable[[str], object] = importlib.import_module) -> None:
     try:
-        check(module)
-        importlib.import_module(module)
+        load(module)
     except user_code.CodeError as error:
         raise user_code.CodeError(f"{origin}: plugins: {error}") from error
     except (Exception, SystemExit) as error:

@@ -8,12 +8,14 @@ covered by its digest.
 """
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,25 +62,50 @@ def permit(text: str, option: str) -> str:
     return reference
 
 
-def permit_module(name: str) -> None:
-    """Permit a module to be imported as a plugin, now and later, while its file is as it is now."""
-    if reference := _module_reference(name):
-        _remember(reference)
+def import_plugin(name: str, named: bool) -> None:
+    """Import a module from the source whose digest is permitted, never from a file in `__pycache__`.
 
+    The packages around it must be imported already.
 
-def check_module(name: str) -> None:
-    """Check that importing a module would execute only permitted code; the packages around it are imported already.
+    Parameters
+    ----------
+    name : str
+        Dotted name of the module.
+    named : bool
+        Whether the user named it just now, so that it is permitted, now and later, while its file is as it is now.
 
     Raises
     ------
     CodeError
         It was never named on this machine, or has changed since.
     """
-    if name not in sys.modules and (reference := _module_reference(name)) and reference not in _read_permitted():
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.has_location:
+        importlib.import_module(name)
+        return
+    content = Path(spec.origin).read_bytes()
+    reference = f"{Path(spec.origin).resolve()}@{hashlib.sha256(content).hexdigest()}"
+    if named:
+        _remember(reference)
+    if name in sys.modules:
+        return
+    if reference not in _read_permitted():
         raise CodeError(
             f"the module {name}, {reference.rpartition('@')[0]}, was never named on this machine or has changed since; "
             f"read it, and if you trust it, name it by slt-grok list --plugin {name}"
         )
+    if not isinstance(spec.loader, SourceFileLoader):  # a compiled one, which is the file itself
+        importlib.import_module(name)
+        return
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        exec(compile(content, spec.origin, "exec"), vars(module))
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -150,15 +177,6 @@ def _module(file: Path, source: bytes, digest: str) -> ModuleType:
             del sys.modules[alias]
             raise CodeError(f"{file}: fails with {type(error).__name__}: {error}") from error
     return sys.modules[alias]
-
-
-def _module_reference(name: str) -> str | None:
-    """Get the file of a module and its digest; None for no such module, or one without a file."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None or not spec.has_location:
-        return None
-    file = Path(spec.origin).resolve()
-    return f"{file}@{hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
 def _remember(reference: str) -> None:

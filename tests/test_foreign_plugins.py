@@ -1,6 +1,8 @@
 """Plugins that a run's manifest lists: they run only if they were named on this machine."""
 
 import json
+import os
+import py_compile
 import shutil
 import sys
 from collections.abc import Iterator
@@ -55,6 +57,20 @@ def test_a_named_plugin_of_a_manifest_runs_until_it_changes(foreign: Path, slt_g
     exit_code, error = slt_grok_command("report", "run")
     assert exit_code == 2
     assert "the module evil.inner, " in error
+
+
+def test_a_cached_file_of_a_plugin_is_not_executed(foreign: Path) -> None:
+    """Python itself would run it, since its header has the time and the size of the source."""
+    source = foreign / "evil" / "__init__.py"
+    harmless = source.read_text()
+    cached = Path(py_compile.compile(str(source), doraise=True) or "")
+    at = source.stat().st_mtime_ns
+    source.write_text("x = 3".ljust(len(harmless)))
+    os.utime(source, ns=(at, at))
+    assert cached.is_file()
+    load_plugins(["evil"], "--plugin", named=True)
+    assert not (foreign / "executed").exists()
+    assert sys.modules["evil"].x == 3
 
 
 def test_the_current_folder_adds_no_entry_points(foreign: Path) -> None:
