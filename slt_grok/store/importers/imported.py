@@ -22,7 +22,8 @@ class Curve(NamedTuple):
     Parameters
     ----------
     steps, values : ndarray
-        The training steps, and the loss at each (nats).
+        The training steps, and the loss at each, both (n,); in nats for cross-entropy, in the units of a user's loss
+        otherwise.
     mean : bool, optional
         Whether a value is the mean over batches since the step before, and not the loss of the weights at its step.
     """
