@@ -40,12 +40,24 @@ def import_published(
     step_from: str | None = None,
     train_indices: Path | None = None,
 ) -> list[str]:
-    """Write checkpoints of a published format as a run directory, see `slt_grok.store.importers.import_run`.
+    """Write checkpoints of a published format as a run directory.
+
+    Parameters
+    ----------
+    files, format, step_from, train_indices
+        See `slt_grok.store.importers.read_run`.
+    out : Path
+        A new folder.
+
+    Returns
+    -------
+    list of str
+        Sentences on what was read, assumed, or contradictory; the manifest and the page contain them too.
 
     Raises
     ------
     SltGrokError
-        As in `slt_grok.store.importers.import_run`.
+        As in `slt_grok.store.importers.read_run`, or two files are of one step, or `out` already holds a run.
     """
     with new_run(out) as run:
         networks, notes = read_run(files, format, step_from, train_indices)

@@ -15,6 +15,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store import importers
 from slt_grok.store.importers import read_checkpoints
 from slt_grok.store.importers.steps import step_in_name
+from slt_grok.studies.imports import import_published
 from slt_grok.tasks import ModularTask
 from tests.store import foreign
 from tests.store.foreign import PAIRS, P
@@ -142,7 +143,7 @@ def test_a_copy_of_the_last_checkpoint_is_one_step(tmp_path):
     for name, step, seed in (("epoch=0-step=10", 10, 0), ("epoch=1-step=20", 20, 1), ("last", 20, 1)):
         state = {f"model.{name}": tensor for name, tensor in foreign.notebook(seed).state_dict().items()}
         torch.save({"state_dict": state, "global_step": step, "epoch": step // 10}, tmp_path / f"{name}.ckpt")
-    notes = importers.import_run([tmp_path], tmp_path / "run")
+    notes = import_published([tmp_path], tmp_path / "run")
     assert any("last.ckpt is the same network as epoch=1-step=20.ckpt" in note for note in notes)
     assert slt_grok.trajectory(tmp_path / "run").coords["step"].tolist() == [10, 20]
     assert sum("The prefix model. of all names was stripped." in note for note in notes) == 1  # not once per file
@@ -207,8 +208,8 @@ def test_a_hugging_face_folder_becomes_a_run(tmp_path):
         trainer_folder(tmp_path / "out" / f"checkpoint-{step}", step, foreign.notebook(step).state_dict())
     (tmp_path / "train.txt").write_text("3\n1\n40\n")
     with pytest.raises(SltGrokError, match=r"contradicts .* all pairs as the train set; give .* --train-indices"):
-        importers.import_run([tmp_path / "out"], tmp_path / "run")
-    importers.import_run([tmp_path / "out"], tmp_path / "run", train_indices=tmp_path / "train.txt")
+        import_published([tmp_path / "out"], tmp_path / "run")
+    import_published([tmp_path / "out"], tmp_path / "run", train_indices=tmp_path / "train.txt")
     trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.coords["step"].tolist() == [5, 10]
     assert torch.equal(trajectory.parameters["W_E"][1, 0], foreign.notebook(10).state_dict()["embedding.weight"])
@@ -223,7 +224,7 @@ def test_a_wrong_step_of_the_log(tmp_path, step):
     log = {"global_step": 5, "log_history": [{"loss": 1.0, "step": step}]}
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text(json.dumps(log))
     with pytest.raises(SltGrokError, match=f"expected step to be a whole number of at least 0, got {step:g}"):
-        importers.import_run([tmp_path / "checkpoint-5"], tmp_path / "run")
+        import_published([tmp_path / "checkpoint-5"], tmp_path / "run")
 
 
 # -- several checkpoints in one file ------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_the_grokking_demo_of_transformer_lens(tmp_path, monkeypatch, as_object)
     }
     torch.save(content, tmp_path / "grokking_demo.pth")
     monkeypatch.undo()
-    notes = importers.import_run([tmp_path / "grokking_demo.pth"], tmp_path / "run")
+    notes = import_published([tmp_path / "grokking_demo.pth"], tmp_path / "run")
     trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.coords["step"].tolist() == epochs
     for i, state in enumerate(states):
@@ -316,7 +317,7 @@ def test_layouts_of_other_networks_are_not_taken_for_ours(tmp_path):
     state = {"W_E.weight": torch.ones(8, 4), "blocks.0.attn.in_proj_weight": torch.ones(12, 4)}
     torch.save({"epoch": 3, "model_state_dict": state}, tmp_path / "a.pth")
     with pytest.raises(SltGrokError, match="layout not recognized") as caught:
-        importers.import_run([tmp_path / "a.pth"], tmp_path / "run")
+        import_published([tmp_path / "a.pth"], tmp_path / "run")
     sentence = str(caught.value)
     assert "W_E.weight, blocks.0.attn.in_proj_weight" in sentence
     assert "slt-grok import ... --module my_net.py:build --data my_net.py:data" in sentence

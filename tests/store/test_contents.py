@@ -10,6 +10,7 @@ import torch
 from slt_grok.errors import SltGrokError
 from slt_grok.store import importers
 from slt_grok.store.importers import read_checkpoints
+from slt_grok.studies.imports import import_published
 from tests.store import foreign
 from tests.store.test_checkpoints import net
 
@@ -108,7 +109,8 @@ def test_weights_beyond_float32_are_refused(tmp_path: Path) -> None:
 def test_a_step_that_is_not_known_is_asked_for_with_what_the_file_offers(tmp_path: Path) -> None:
     state = foreign.notebook().state_dict()
     torch.save({"model": state, "epoch_number": 7, "lr": 0.1, "done": True, "name": "x"}, tmp_path / "run3-0.5.pt")
-    (note,) = [note for note in importers.import_run([tmp_path / "run3-0.5.pt"], tmp_path / "run") if "step 0" in note]
+    notes = import_published([tmp_path / "run3-0.5.pt"], tmp_path / "run")
+    (note,) = [note for note in notes if "step 0" in note and not note.startswith("LLC: ")]
     assert note.endswith("--step-from, here one of epoch_number, run.")
     entries = {"checkpoints": [net(0), net(1)], "saved_at": torch.tensor([0, 10]), "rates": [0.1, 0.2], "losses": [1.0]}
     torch.save(entries, tmp_path / "a.pt")

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.store import importers
+from slt_grok.studies.imports import import_published
 from slt_grok.tasks import ModularTask
 from tests.store import foreign
 from tests.store.foreign import HEADS, PAIRS, D, P
@@ -60,7 +61,7 @@ def test_clock_pizza_transformers_with_separate_vocabularies(tmp_path, rate):
     same(imported_logits(path), foreign.own_code_logits(state, False, rate, separate=True))
     parameters = importers.read(path).parameters
     assert torch.equal(parameters["W_E_right"], state["embed.W_E"].T[P:])
-    importers.import_run([path], tmp_path / "run")
+    import_published([path], tmp_path / "run")
     trajectory = slt_grok.trajectory(tmp_path / "run")
     found = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), PAIRS)[0]
     same(found, foreign.own_code_logits(state, False, rate, separate=True))
@@ -127,7 +128,7 @@ def test_safetensors(tmp_path):
 def test_through_a_run_directory(tmp_path, format):
     state, write = files(tmp_path)[format]
     path = write(state)
-    importers.import_run([path], tmp_path / "run", format.split()[0].rstrip(","))
+    import_published([path], tmp_path / "run", format.split()[0].rstrip(","))
     trajectory = slt_grok.trajectory(tmp_path / "run")
     found = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), PAIRS)[0]
     same(found, imported_logits(path))
@@ -143,7 +144,7 @@ def test_a_folder_of_numbered_files_is_a_trajectory(tmp_path):
     for step, module in modules.items():
         torch.save(module.state_dict(), folder / f"model_{step}.pt")
     (folder / "notes.txt").write_text("not a checkpoint")
-    importers.import_run([folder], tmp_path / "run")
+    import_published([folder], tmp_path / "run")
     trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.coords["step"].tolist() == [0, 250, 1000]
     found = trajectory.network.stacked_outputs(trajectory.stacked(torch.float64), PAIRS)
@@ -151,7 +152,7 @@ def test_a_folder_of_numbered_files_is_a_trajectory(tmp_path):
         same(logits, module.double()(PAIRS))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SltGrokError, match=r"empty: expected checkpoints .* in this folder"):
-        importers.import_run([tmp_path / "empty"], tmp_path / "other")
+        import_published([tmp_path / "empty"], tmp_path / "other")
 
 
 def notebook_split(seed, fraction):
@@ -183,7 +184,7 @@ def test_the_notebooks_seed_gives_back_the_train_set(tmp_path):
     params["random_seed"] = 4
     torch.save({"model": module.state_dict(), "params": params, "step": 500, **losses}, tmp_path / "b.pt")
     assert sum("they differ" in note for note in importers.read(tmp_path / "b.pt").notes) == 2
-    importers.import_run([tmp_path / "a.pt"], tmp_path / "run")
+    import_published([tmp_path / "a.pt"], tmp_path / "run")
     assert slt_grok.trajectory(tmp_path / "run").task == network.task  # through the manifest
     training = slt_grok.load(tmp_path / "run")["training"]
     assert float(training.train_loss[0, 0]) == pytest.approx(losses["train_loss"], rel=1e-5)

@@ -13,6 +13,7 @@ import torch
 import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, importers
+from slt_grok.studies.imports import import_published
 from slt_grok.tasks import ModularTask
 from tests.store import foreign
 from tests.store.published import (
@@ -125,7 +126,7 @@ def test_operation_is_read_from_the_function_and_never_executed(tmp_path):
 
 
 def test_a_run_from_one_file(tmp_path):
-    notes = importers.import_run([progress_file(tmp_path / "final.pth")], tmp_path / "run")
+    notes = import_published([progress_file(tmp_path / "final.pth")], tmp_path / "run")
     assert any("3 with all losses" in note for note in notes)
     trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.dims == ("step", "seed")
@@ -148,7 +149,9 @@ def test_a_run_from_one_file(tmp_path):
     assert config["seeds"] == [0]
     assert config["training"] is None
     assert config["source"]["format"] == "progress_measures"
-    assert config["source"]["notes"] == notes
+    source = config["source"]
+    assert [*source["contradictions"], *source["notes"]] == notes[:-1]  # the last one is on gamma
+    assert len(set(notes)) == len(notes)
 
 
 def test_several_files_are_several_steps(tmp_path):
@@ -158,7 +161,7 @@ def test_several_files_are_several_steps(tmp_path):
         progress_file(tmp_path / "10.pth", seed=1, epoch=10, config=None),
     ]
     torch.save({"model": published_state(True, 5)}, tmp_path / "init.pth")
-    importers.import_run([*files, tmp_path / "init.pth"], tmp_path / "run")
+    import_published([*files, tmp_path / "init.pth"], tmp_path / "run")
     trajectory = slt_grok.trajectory(tmp_path / "run")
     assert trajectory.coords["step"].tolist() == [0, 10, 30]
     assert trajectory.task == TASK
@@ -172,7 +175,7 @@ def test_where_no_curve_is_stored_the_checkpoints_are_evaluated(tmp_path):
     (tmp_path / "config_abc1.json").write_text(json.dumps(PIZZA))
     (tmp_path / "config_abc1_5.json").unlink()
     second = pizza_file(tmp_path, "abc1")
-    importers.import_run([second, first], tmp_path / "run")
+    import_published([second, first], tmp_path / "run")
     training = slt_grok.load(tmp_path / "run")["training"]
     assert training.step.values.tolist() == [5, 20000]
     task = ModularTask(P, train_fraction=1.0)
@@ -185,21 +188,21 @@ def test_files_that_do_not_make_a_run(tmp_path):
     one = progress_file(tmp_path / "one.pth")
     out = tmp_path / "run"
     with pytest.raises(SltGrokError, match="at least one file"):
-        importers.import_run([], out)
+        import_published([], out)
     same_step = progress_file(tmp_path / "other.pth", seed=1)
     with pytest.raises(SltGrokError, match="one file per step"):
-        importers.import_run([one, same_step], out)
+        import_published([one, same_step], out)
     other_task = progress_file(tmp_path / "task.pth", epoch=30, config=CONFIG | {"seed": 4})
     with pytest.raises(SltGrokError, match="files of one network"):
-        importers.import_run([one, other_task], out)
+        import_published([one, other_task], out)
     no_step = tmp_path / "nameless.pth"
     torch.save(published_state(True), no_step)
     with pytest.raises(SltGrokError, match=r"nameless.*step"):
-        importers.import_run([one, no_step], out)
+        import_published([one, no_step], out)
     assert not out.exists()
-    assert any("step 0" in note for note in importers.import_run([no_step], out))
+    assert any("step 0" in note for note in import_published([no_step], out))
     with pytest.raises(SltGrokError, match="already holds a run"):
-        importers.import_run([one], out)
+        import_published([one], out)
 
 
 # -- bad input ------------------------------------------------------------------------------------------------
@@ -322,7 +325,7 @@ def published(name):
 
 def test_published_progress_measures_run(tmp_path):
     path = published("progress_measures/wd_10-1_mod_addition_loss_curve.pth")
-    notes = importers.import_run([path], tmp_path / "run")
+    notes = import_published([path], tmp_path / "run")
     assert any("weight_decay 1," in note and "0.1" in note for note in notes)
     assert sum("they agree" in note for note in notes) == 2
     training = slt_grok.load(tmp_path / "run")["training"]

@@ -11,6 +11,7 @@ import slt_grok
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, importers
 from slt_grok.store.importers.splits import read_rows
+from slt_grok.studies.imports import import_published
 from slt_grok.tasks import ModularTask
 from tests.store import foreign
 from tests.store.foreign import PAIRS, P
@@ -45,7 +46,7 @@ def test_recorded_losses_give_the_step_and_the_split(tmp_path, seed):
     assert any("50 recorded losses" in note for note in network.notes)
     assert any(f"for seed {seed}, 30% of the pairs, which gives the stored train_loss" in n for n in network.notes)
     assert sum("they agree" in note for note in network.notes) == 2
-    importers.import_run([path], tmp_path / "run")
+    import_published([path], tmp_path / "run")
     assert slt_grok.trajectory(tmp_path / "run").coords["step"].tolist() == [49]
     assert slt_grok.trajectory(tmp_path / "run").task == that_code(seed)
     source = RunDirectory(tmp_path / "run").manifest["config"]["source"]
@@ -65,7 +66,7 @@ def test_seed_0_is_preferred_and_other_splits_that_fit_are_mentioned(tmp_path):
 def test_stored_losses_that_no_assumed_split_gives_are_a_contradiction(tmp_path):
     path = recorded_file(tmp_path / "a.pth", that_code(0), shift=5.0)
     with pytest.raises(SltGrokError, match=r"a\.pth: .*stored train_loss .* contradicts .* seed 0.*--train-indices"):
-        importers.import_run([path], tmp_path / "run")
+        import_published([path], tmp_path / "run")
     assert not (tmp_path / "run").exists()
     torch.save({"model": foreign.lens(1), "train_loss": 0.01}, tmp_path / "b.pt")
     with pytest.raises(SltGrokError, match=r"b\.pt: .*contradicts .* all pairs"):
@@ -104,12 +105,12 @@ def test_a_given_train_set_replaces_the_assumed_one(tmp_path, suffix):
         case "pt":
             torch.save(torch.tensor(rows), file)
     path = recorded_file(tmp_path / "a.pth", that_code(0), shift=5.0)
-    notes = importers.import_run([path], tmp_path / "run", train_indices=file)
+    notes = import_published([path], tmp_path / "run", train_indices=file)
     assert slt_grok.trajectory(tmp_path / "run").task.indices("train").tolist() == rows
     assert any(f"train set is that of rows.{suffix}" in note for note in notes)
     assert sum("they differ" in note for note in notes) == 2
     stated = progress_file(tmp_path / "stated.pth")
-    importers.import_run([stated], tmp_path / "other", train_indices=file)
+    import_published([stated], tmp_path / "other", train_indices=file)
     assert slt_grok.trajectory(tmp_path / "other").task.indices("train").tolist() == rows
 
 
@@ -133,7 +134,7 @@ def test_train_sets_that_are_none(tmp_path, content, words):
     path, rows = progress_file(tmp_path / "a.pth"), tmp_path / "rows.json"
     rows.write_text(content)
     with pytest.raises(SltGrokError, match=rf"rows\.json: .*{words}"):
-        importers.import_run([path], tmp_path / "run", train_indices=rows)
+        import_published([path], tmp_path / "run", train_indices=rows)
     assert not (tmp_path / "run").exists()
 
 

@@ -11,6 +11,7 @@ import torch
 
 import slt_grok
 from slt_grok.store import importers
+from slt_grok.studies.imports import import_published
 from tests.store import foreign
 from tests.store.foreign import PAIRS, P
 from tests.store.test_checkpoints import trainer_folder
@@ -21,7 +22,7 @@ LOSSES = [torch.nn.functional.cross_entropy(foreign.lens_logits(s), PAIRS.sum(1)
 
 def curve(path: Path, run: Path, name: str = "train_loss") -> tuple[dict[int, float], str]:
     """Import a file; return the curve of a run, and the notes."""
-    notes = importers.import_run([path], run)
+    notes = import_published([path], run)
     training = slt_grok.load(run)["training"].to_dataset().isel(seed=0)
     return training[name].to_series().to_dict(), " ".join(notes)
 

@@ -1,9 +1,8 @@
 """Importers that convert external checkpoints to this package's names, layouts and run directories.
 
     >>> from slt_grok.store import importers
-    >>> importers.recognize(path)                    # "progress_measures"
-    >>> importers.read(path).notes                   # what was read, assumed, or contradictory
-    >>> importers.import_run([path], "runs/theirs")  # a run directory that can be measured
+    >>> importers.recognize(path)   # "progress_measures"
+    >>> importers.read(path).notes  # what was read, assumed, or contradictory
 
 | format | files |
 |---|---|
@@ -14,7 +13,8 @@
 
 Files are read without executing code from them, whether they come from `torch.save` or are safetensors. A format is a
 subclass of `Importer` in a module of this folder or of a plugin; `checkpoints` reads files and folders before a format
-is recognized. Any other `nn.Module` is imported with its own code, see `slt_grok.studies.imports`.
+is recognized. `slt_grok.studies.imports` writes what they read as a run directory that can be measured; it also
+imports any other `nn.Module`, with its own code.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,8 @@ from slt_grok.errors import SltGrokError
 from slt_grok.store.importers.checkpoints import read_checkpoints
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.importer import Importer
-from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.source import SourceFile
-from slt_grok.store.importers.splits import settle
-from slt_grok.store.run_directory import new_run
+from slt_grok.store.importers.splits import compared, settle
 
 
 def recognize(path: str | Path) -> str:
@@ -59,24 +57,22 @@ def read(path: str | Path, format: str | None = None) -> Imported:
     """
     importer, file = _importer(format), _only(path)
     [network], notes = settle([(importer or _importer_of(file)).read(file)])
-    return replace(network, notes=[*network.notes, *notes])
+    contradictions, agreements = compared([network])
+    return replace(network, notes=[*network.notes, *contradictions, *notes, *agreements])
 
 
-def import_run(
+def read_run(
     files: Sequence[str | Path],
-    out: str | Path,
     format: str | None = None,
     step_from: str | None = None,
     train_indices: str | Path | None = None,
-) -> list[str]:
-    """Write checkpoints of one network as a run directory and return notes on them.
+) -> tuple[list[Imported], list[str]]:
+    """Read checkpoints of one network.
 
     Parameters
     ----------
     files : sequence of str or Path
         Files and folders, see `read_checkpoints`.
-    out : str or Path
-        A new folder.
     format : str, optional
         The name of an importer; recognized by default.
     step_from : str, optional
@@ -86,32 +82,14 @@ def import_run(
 
     Returns
     -------
-    list of str
-        Sentences on what was read, assumed, or contradictory; the manifest and the page contain them too.
+    networks, notes : list of Imported, list of str
+        One network per checkpoint, and sentences on what was assumed for all of them.
 
     Raises
     ------
     SltGrokError
-        A file does not hold such a network or not its step, the files are of different networks, stored losses
-        contradict the assumed train set, or `out` already holds a run.
-    """
-    with new_run(Path(out)) as run:
-        networks, notes = read_run(files, format, step_from, train_indices)
-        return write_run(networks, run, notes)
-
-
-def read_run(
-    files: Sequence[str | Path],
-    format: str | None = None,
-    step_from: str | None = None,
-    train_indices: str | Path | None = None,
-) -> tuple[list[Imported], list[str]]:
-    """Read checkpoints of one network, and notes on them; see `import_run`.
-
-    Raises
-    ------
-    SltGrokError
-        As in `import_run`.
+        A file does not hold such a network, the files are of different networks, or stored losses contradict every
+        train set that could be assumed.
     """
     if not files:
         raise SltGrokError("import: expected at least one file")
@@ -131,7 +109,7 @@ def _only(path: str | Path) -> SourceFile:
     """Read the only checkpoint of a file or folder."""
     found = read_checkpoints([path])
     if len(found) > 1:
-        raise SltGrokError(f"{path}: expected a single checkpoint, it has {len(found)}: read them with import_run")
+        raise SltGrokError(f"{path}: expected a single checkpoint, it has {len(found)}; import them as a run")
     return found[0]
 
 
@@ -154,4 +132,4 @@ def _importer_of(file: SourceFile) -> Importer:
     )
 
 
-__all__ = ["Imported", "Importer", "SourceFile", "import_run", "read", "read_checkpoints", "read_run", "recognize"]
+__all__ = ["Imported", "Importer", "SourceFile", "read", "read_checkpoints", "read_run", "recognize"]

@@ -17,9 +17,10 @@ from slt_grok.units import in_units_of_loss
 def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[str] = ()) -> list[str]:
     """Write checkpoints of one network, one per step, as a run with one seed.
 
-    The manifest's config has `training` None and a `source`: format, files, training settings, notes, and which of them
-    say that a stored loss contradicts the weights. The training curves are the files' own at steps where they hold all
-    of them; values that they lack at imported checkpoints are computed; accuracies elsewhere are NaN.
+    The manifest's config has `training` None and a `source`: format, files, training settings, `contradictions`, which
+    say that a stored loss is not that of the weights, and other notes. The training curves are the files' own at steps
+    where they hold all of them; values that they lack at imported checkpoints are computed; accuracies elsewhere are
+    NaN.
 
     Parameters
     ----------
@@ -33,15 +34,15 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
     Returns
     -------
     list of str
-        The notes.
+        The contradictions and the notes.
 
     Raises
     ------
     SltGrokError
         Two networks have the same step.
     """
-    contradictions, _ = compared(networks)
-    notes = [*contradictions, *(note for note in [*_notes_of(networks), *notes] if note not in contradictions)]
+    contradictions, agreements = compared(networks)
+    notes = [*_notes_of(networks), *notes, *agreements]
     by_step: dict[int, Imported] = {}
     for network in networks:
         step = network.step or 0
@@ -53,15 +54,15 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
             raise SltGrokError(f"{network.path}: expected one file per step, {by_step[step].path} is also step {step}")
     first = networks[0]
     files = [str(by_step[step].path) for step in sorted(by_step)]
-    source = {"format": first.format, "files": files, "settings": first.settings, "notes": notes}
-    source["contradictions"] = contradictions
+    source = {"format": first.format, "files": files, "settings": first.settings}
+    source |= {"contradictions": contradictions, "notes": notes}
     training = in_units_of_loss(_training(by_step, notes), first.task.loss_units)
     run.write_manifest({"config": {**first.config, "seeds": [0], "training": None, "source": source}})
     for step, network in sorted(by_step.items()):
         run.write_checkpoint(step, {name: tensor[None] for name, tensor in network.parameters.items()})
     run.write_measurement("training", training, {"source": source["format"], "files": files})
     run.finish_stage("import", files=files, steps=sorted(by_step))
-    return notes
+    return [*contradictions, *notes]
 
 
 def _notes_of(networks: Sequence[Imported]) -> list[str]:

@@ -113,7 +113,7 @@ def listed_split(origin: object, rows: Sequence[int], p: int) -> dict[str, Any]:
 
 
 def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list[Imported], list[str]]:
-    """Give all networks of a run one task, and compare their losses with the stored ones.
+    """Give all networks of a run one task.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
     Returns
     -------
     networks, notes : list of Imported, list of str
-        The networks with their task, and sentences on what was assumed and how the losses compare.
+        The networks with their task, and sentences on what was assumed.
 
     Raises
     ------
@@ -146,9 +146,7 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
     elif not first.task_known:
         task, note = _assumed(networks)
         notes.append(note)
-    settled = [replace(network, config={**network.config, "task": task}) for network in networks]
-    contradictions, agreements = compared(settled)
-    return settled, [*contradictions, *notes, *agreements]
+    return [replace(network, config={**network.config, "task": task}) for network in networks], notes
 
 
 def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
