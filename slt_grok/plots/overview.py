@@ -169,7 +169,7 @@ def phase_transition(
     if not shown:
         raise SltGrokError("the phase-transition figure expected at least one of training, llc, circuits, landscape")
     events = middles(transitions) if transitions is not None else []
-    heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.5)] if events else [])
+    heights = [panel.height for panel in shown] + ([max(0.2 + 0.13 * len(events), 0.8)] if events else [])
     height = sum(heights) + 0.1 * len(heights) + 0.75
     figure, grid = style.stack(height, heights)
     figure.set_layout_engine("constrained", h_pad=0.045, hspace=0.0, rect=(0, 0, 1, 1 - 0.08 / height))  # for a letter
