@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 def record(run: Path) -> Path:
     """Write `results/NAME.json`, and the phase-transition figure; return the JSON's path."""
-    directory, summary = RunDirectory(run), read_json(run / "summary.json")
+    directory = RunDirectory(run)
+    summary = directory.read_result("summary.json")
     manifest, settings = directory.manifest, config_of(directory)
     name = settings["name"]
     config = next((ROOT / "configs").rglob(f"{name}.yaml")).relative_to(ROOT)

@@ -33,12 +33,12 @@ app = typer.Typer(
 def _locked_run(path: Path) -> "Iterator[Run]":
     """Open an existing run while no other process writes there."""
     from slt_grok.store import RunDirectory
-    from slt_grok.studies import Run
     from slt_grok.studies.lock import locked
+    from slt_grok.studies.run import open_run
 
     _ = RunDirectory(path).manifest  # nothing is written where there is no run
     with locked(path):
-        yield Run(path)
+        yield open_run(path)
 
 
 RunFolder = Annotated[Path, typer.Argument(help="A run directory, such as runs/quickstart.", metavar="RUN")]
@@ -190,9 +190,9 @@ def extract(
     If no program explains the network, the command reports this and exits with code 2.
     """
     from slt_grok import program
-    from slt_grok.studies.run import Run
+    from slt_grok.studies.run import open_run
 
-    networks = Run(run).trajectory
+    networks = open_run(run).trajectory
     chosen = {}
     for dim, wanted in (("step", step), ("seed", seed)):
         values = networks.coords[dim].tolist()
@@ -292,11 +292,10 @@ def show(run: RunFolder) -> None:
     """Print the key numbers of a run, and the setting of its LLC."""
     from slt_grok.report import summary
     from slt_grok.store import RunDirectory
-    from slt_grok.store.files import read_json
     from slt_grok.studies.run import SUMMARY
 
     directory = RunDirectory(run)
-    name, content = directory.manifest["config"]["name"], read_json(run / SUMMARY)
+    name, content = directory.manifest["config"]["name"], directory.read_result(SUMMARY)
     llc = directory.read_measurement("llc") if "llc" in directory.labels else None
     seeds = summary.by_seed(content)
     rows = [summary.key_numbers(s) | {"LLC estimates by status": summary.statuses(s)} for s in seeds.values()]

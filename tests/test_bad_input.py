@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import pickle
 import subprocess
@@ -20,9 +19,9 @@ from slt_grok.config import load_config, parse_config, read_yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.report.page import write
 from slt_grok.store import RunDirectory, files
-from slt_grok.store.run_directory import read_dataset, write_dataset
+from slt_grok.store.datasets import read_dataset, write_dataset
 from slt_grok.studies.run import Run, settings_for
-from tests.conftest import CONFIG, Command, without_digests, write_config
+from tests.conftest import CONFIG, Command, edit_manifest, without_digests, write_config
 
 
 @pytest.fixture
@@ -252,9 +251,7 @@ def test_no_run_directory(slt_grok_command: Command, tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_older_version(slt_grok_command: Command, run: Path) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["format"]
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run, lambda manifest: manifest.pop("format"))
     for command in ("measure", "report", "show"):
         refused(slt_grok_command(command, run), "manifest.json", "another version of slt-grok", "slt-grok run")
 
@@ -353,7 +350,7 @@ def test_a_checkpoint_of_more_seeds(slt_grok_command: Command, run: Path) -> Non
 def test_a_checkpoint_deleted_after_training(slt_grok_command: Command, run: Path, index: int) -> None:
     checkpoint = sorted((run / "checkpoints").iterdir())[index]
     checkpoint.unlink()
-    refused(remeasure(slt_grok_command, run), checkpoint.name, "it is missing; restore it")
+    refused(remeasure(slt_grok_command, run), checkpoint.name, "checkpoint is missing; restore it")
 
 
 @pytest.mark.parametrize(
@@ -375,15 +372,14 @@ def test_a_measurement_that_lost_a_part(
 
 @pytest.mark.parametrize("change", [{"stages": []}, {"stages": None}, {"stages": {"llc": 3}}, {"config": {}}])
 def test_a_manifest_that_lost_a_part(slt_grok_command: Command, run: Path, change: dict[str, Any]) -> None:
-    path = run / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit_manifest(run, lambda manifest: manifest.update(change))
     for command in ("measure", "report", "show"):
         refused(slt_grok_command(command, run), "manifest.json", next(iter(change)))
 
 
 def test_a_summary_of_something_else(slt_grok_command: Command, run: Path) -> None:
     (run / "summary.json").write_text("[1]")
-    refused(slt_grok_command("show", run), "summary.json", "got a list")
+    refused(slt_grok_command("show", without_digests(run)), "summary.json", "got a list")
 
 
 def test_a_name_that_is_too_long_for_a_file(slt_grok_command: Command, run: Path) -> None:

@@ -1,6 +1,5 @@
 """Plugins that a run's manifest lists: they run only if they were named on this machine."""
 
-import json
 import os
 import py_compile
 import shutil
@@ -12,7 +11,7 @@ import pytest
 
 from slt_grok.errors import SltGrokError
 from slt_grok.registry import import_plugins, load_plugins
-from tests.conftest import Command
+from tests.conftest import Command, edit_manifest
 
 
 @pytest.fixture
@@ -20,10 +19,7 @@ def foreign(finished: Path, nothing_permitted: Path, monkeypatch: pytest.MonkeyP
     """A folder from elsewhere, in which a run's manifest lists a module next to it."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     shutil.copytree(finished, nothing_permitted / "run")
-    manifest = nothing_permitted / "run" / "manifest.json"
-    content = json.loads(manifest.read_text())
-    content["config"]["plugins"] = ["evil.inner"]
-    manifest.write_text(json.dumps(content))
+    edit_manifest(nothing_permitted / "run", lambda manifest: manifest["config"].update(plugins=["evil.inner"]))
     (nothing_permitted / "evil").mkdir()
     (nothing_permitted / "evil" / "inner.py").touch()
     code = "from pathlib import Path\nPath(__file__).parents[1].joinpath('executed').touch()\n"

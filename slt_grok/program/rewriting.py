@@ -13,7 +13,7 @@ from slt_grok.program import constants
 from slt_grok.program.other_primes import rewrite
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.run import write_run
-from slt_grok.store.run_directory import new_run
+from slt_grok.store.new_run import new_run
 from slt_grok.tasks import ModularTask
 
 

@@ -12,7 +12,7 @@ from slt_grok.format import MISSING, known, listing, percent, plural, plus_minus
 from slt_grok.llc.diagnostics import EXCLUDED, TRUSTED, LLCStatus
 from slt_grok.llc.tables import doubt_about, low_by
 from slt_grok.measurement import Table
-from slt_grok.store.files import read_json
+from slt_grok.store import RunDirectory
 
 DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
 ENDS = {"peak": "peak", "final": "end"}
@@ -21,8 +21,8 @@ Summary = Mapping[str, Any]
 
 def read(path: Path) -> Summary:
     """Read the summary of a run directory; empty if there is none."""
-    file = path / "summary.json"
-    return read_json(file) if file.is_file() else {}
+    name = "summary.json"
+    return RunDirectory(path).read_result(name) if (path / name).is_file() else {}
 
 
 def by_seed(summary: Summary) -> dict[str, Summary]:

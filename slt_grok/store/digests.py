@@ -1,7 +1,8 @@
 """Digests show whether a file of a run is the one that was written, for the run's own configuration.
 
-The manifest records a hash of every checkpoint and measurement, so that a damaged, exchanged or added file is noticed.
-Each of these files carries a hash of what determines the networks, so that an edited manifest is noticed.
+The manifest records a hash of every checkpoint and result, so that a damaged, exchanged or added file is noticed. Each
+checkpoint and measurement carries a hash of what determines the networks, and the manifest one of itself, so that an
+edited configuration is noticed.
 """
 
 import json
@@ -14,8 +15,9 @@ import xxhash
 
 from slt_grok.errors import SltGrokError
 
+SEAL = "digest"  # key of a manifest
 NETWORKS = "networks"  # attribute of a file with the hash of `DETERMINING`
-DETERMINING = ("seeds", "task", "model", "training", "source")  # keys of a configuration that determine the networks
+DETERMINING = ("seeds", "task", "model", "training")  # keys of a configuration that determine the networks
 
 
 def digest(path: Path) -> str:
@@ -26,8 +28,34 @@ def digest(path: Path) -> str:
         return xxhash.xxh3_128_hexdigest(content)
 
 
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the hash of a manifest to it, as plain JSON."""
+    plain = json.loads(json.dumps(manifest, default=str))
+    return {**plain, SEAL: _digest_of(plain)}
+
+
+def unsealed(manifest: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Remove the hash of a manifest from it; one without it is taken as it is.
+
+    Raises
+    ------
+    SltGrokError
+        The manifest was changed.
+    """
+    content = {key: part for key, part in manifest.items() if key != SEAL}
+    if SEAL in manifest and manifest[SEAL] != _digest_of(content):
+        raise SltGrokError(
+            f"{path}: has changed since it was written; restore it, or make the run again in another folder"
+        )
+    return content
+
+
+def _digest_of(content: Any) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True, default=str).encode())
+
+
 class Digests:
-    """The digests in the manifest of a run.
+    """The digests in the manifest of a run; that of a file that is being written is empty.
 
     Parameters
     ----------
@@ -52,8 +80,7 @@ class Digests:
     def stamp(self) -> dict[str, str]:
         """The attributes of every file of the run; none before there is a manifest."""
         parts = {key: self.config[key] for key in DETERMINING if key in self.config}
-        text = json.dumps(parts, sort_keys=True, default=str)
-        return {NETWORKS: xxhash.xxh3_128_hexdigest(text.encode())} if self.config else {}
+        return {NETWORKS: _digest_of(parts)} if self.config else {}
 
     def name(self, path: Path) -> str:
         """Get the name of a file in the manifest."""
@@ -61,23 +88,32 @@ class Digests:
 
     def completed(self, paths: Iterable[Path]) -> dict[str, str]:
         """Add the digests of files that have none, and drop those of files that no longer exist."""
-        return {(name := self.name(path)): self.known.get(name) or digest(path) for path in paths}
+        names = {*self.known, *map(self.name, paths)}
+        return {
+            name: self.known.get(name) or digest(self.folder / name)
+            for name in sorted(names)
+            if (self.folder / name).is_file()
+        }
 
-    def without(self, path: Path) -> dict[str, str]:
-        """Drop the digest of a file."""
-        return {name: known for name, known in self.known.items() if name != self.name(path)}
+    def announcing(self, path: Path) -> dict[str, str]:
+        """Empty the digest of a file that is about to be written."""
+        return {**self.known, self.name(path): ""}
 
     def verify(self, path: Path) -> None:
-        """Check that a file is as it was written; a missing one, or one without a digest, is.
+        """Check that a file was written by this run and is as it was; nothing is known of files of earlier versions.
 
         Raises
         ------
         SltGrokError
-            The file was changed.
+            The file was changed or added.
         """
+        if not self.known or not path.is_file():
+            return
         known = self.known.get(self.name(path))
-        if known is not None and path.is_file() and digest(path) != known:
-            raise SltGrokError(f"{path}: was changed after it was written; {self._remedy(path)}")
+        if known is None:
+            raise SltGrokError(f"{path}: was not written by this run; {self._remedy(path)}")
+        if known and digest(path) != known:
+            raise SltGrokError(f"{path}: has changed since it was written; {self._remedy(path)}")
 
     def check_origin(self, path: Path, attributes: Mapping[str, Any]) -> None:
         """Check by a file's attributes that it was written for the networks of this run.
@@ -88,21 +124,18 @@ class Digests:
             It was written for others.
         """
         found, expected = attributes.get(NETWORKS), self.stamp.get(NETWORKS)
-        recorded = self.name(path) in self.known
-        if found is None and self.known and not recorded:
-            raise SltGrokError(f"{path}: was not written by this run; {self._remedy(path)}")
         if None in (found, expected) or found == expected:
             return
-        if recorded:
+        if self.known.get(self.name(path)):  # it is as it was written
             raise SltGrokError(
-                f"{self.folder / 'manifest.json'}: config: its {', '.join(DETERMINING)} are not those that {path.name} "
-                f"was made with; restore them, or make a new run with them in another folder"
+                f"{self.folder / 'manifest.json'}: config: {', '.join(DETERMINING)} differ from those used to make "
+                f"{path.name}; restore them, or start a new run in another folder"
             )
-        raise SltGrokError(f"{path}: is of another run, with other networks; {self._remedy(path)}")
+        raise SltGrokError(f"{path}: belongs to another run, with other networks; {self._remedy(path)}")
 
     def _remedy(self, path: Path) -> str:
         """Say how to get a file that is right."""
-        if path.parent.name == "measurements" and path.stem != "training":
-            return f"remove it and make it anew by slt-grok measure {self.folder}"
+        if path.parent.name != "checkpoints" and path.stem != "training":
+            return f"remove it, and re-measure with slt-grok measure {self.folder}"
         made_by = "slt-grok import" if self.config.get("source") else "slt-grok run"
-        return f"restore it, or make the run anew in another folder by {made_by}"
+        return f"restore it, or make the run again in another folder with {made_by}"

@@ -2,17 +2,16 @@
 
 manifest.json                             config, versions, finished stages with wall times, digests of these files:
 checkpoints/step_00002250.safetensors     every tensor with a leading `seed` coordinate
+summary.json, calibration.json            results that are no datasets
 measurements/LABEL.nc                     one xarray file per measurement, settings in its attributes
 state/                                    data for resuming; removed when its stage is finished
 """
 
 import json
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ import xarray as xr
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
-from slt_grok.store.digests import Digests
-from slt_grok.store.files import atomic, read_json, read_tensors, write_json, write_tensors
+from slt_grok.store.datasets import read_dataset, write_dataset
+from slt_grok.store.digests import Digests, sealed, unsealed
+from slt_grok.store.files import read_json, read_tensors, write_json, write_tensors
 
 FORMAT = 2  # of run directories; older ones must be re-run and are not converted
 
@@ -59,7 +59,7 @@ class RunDirectory:
         path = self.path / "manifest.json"
         if not self.exists:
             raise SltGrokError(f"{self.path}: expected a run directory with a manifest.json")
-        manifest = read_json(path)
+        manifest = unsealed(read_json(path), path)
         config, stages = manifest.get("config"), manifest.setdefault("stages", {})
         if not isinstance(config, dict) or not isinstance(config.get("name"), str):
             raise SltGrokError(f"{path}: expected the manifest of a run, with a config that has a name")
@@ -75,29 +75,49 @@ class RunDirectory:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
-        write_json(self.path / "manifest.json", {"format": FORMAT, **manifest})
+        write_json(self.path / "manifest.json", sealed({"format": FORMAT, **manifest}))
         self.__dict__.pop("digests", None)
 
     @cached_property
     def digests(self) -> Digests:
-        """The digests of checkpoints and measurements; a rewritten file has none until its stage is finished."""
+        """The digests of checkpoints and results."""
         return Digests(self.path, self.manifest if self.exists else {})
 
     def finish_stage(self, stage: str, **facts: Any) -> None:
         """Record in the manifest that a stage is finished, and digests of all files; remove the stage's state."""
         manifest = self.manifest
-        manifest["stages"][stage] = facts
-        files = [*map(self.checkpoint_path, self.steps), *map(self.measurement_path, self.labels)]
-        self.write_manifest({**manifest, "digests": self.digests.completed(files)})
+        self._record(manifest | {"stages": manifest["stages"] | {stage: facts}})
         shutil.rmtree(self.state(stage), ignore_errors=True)
         with suppress(OSError):  # the folder still holds another stage's state
             self.state(stage).parent.rmdir()
 
-    def _replaced(self, path: Path) -> Path:
-        """Drop the digest of a file before it is replaced, in case the process is killed in between."""
-        if self.digests.name(path) in self.digests.known:
-            self.write_manifest({**self.manifest, "digests": self.digests.without(path)})
+    def _record(self, manifest: Mapping[str, Any], *results: Path) -> None:
+        """Write a manifest with the digests of all files."""
+        files = [*map(self.checkpoint_path, self.steps), *map(self.measurement_path, self.labels), *results]
+        self.write_manifest({**manifest, "digests": self.digests.completed(files)})
+
+    def _announced(self, path: Path) -> Path:
+        """Record that a file is about to be written, in case the process is killed before its digest is stored."""
+        if self.digests.known:
+            self.write_manifest({**self.manifest, "digests": self.digests.announcing(path)})
         return path
+
+    def write_result(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a result that is no dataset, as JSON, and record its digest."""
+        path = self._announced(self.path / name)
+        write_json(path, content)
+        self._record(self.manifest, path)
+
+    def read_result(self, name: str) -> dict[str, Any]:
+        """Read a result that is no dataset.
+
+        Raises
+        ------
+        SltGrokError
+            The file is missing, damaged or changed.
+        """
+        self.digests.verify(self.path / name)
+        return read_json(self.path / name)
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
@@ -113,7 +133,7 @@ class RunDirectory:
 
     def write_checkpoint(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the parameters of all seeds at a step, each tensor (seed, ...)."""
-        path = self._replaced(self.checkpoint_path(step))
+        path = self._announced(self.checkpoint_path(step))
         write_tensors(path, tensors, {"step": str(step), "dims": "seed", **self.digests.stamp})
 
     def read_checkpoint(
@@ -152,7 +172,7 @@ class RunDirectory:
 
     def write_measurement(self, label: str, dataset: xr.Dataset, settings: Mapping[str, Any]) -> xr.Dataset:
         """Write a dataset with the settings used to make it, and return it with them."""
-        path = self._replaced(self.measurement_path(label))
+        path = self._announced(self.measurement_path(label))
         complete = dataset.assign_attrs(settings=json.dumps(settings, default=str), **self.digests.stamp)
         write_dataset(path, complete)
         return complete
@@ -201,36 +221,6 @@ class RunDirectory:
         return self.path / "state" / stage
 
 
-@contextmanager
-def new_run(out: Path) -> Iterator[RunDirectory]:
-    """Yield a run directory next to `out`; rename it to `out` if the block succeeds, remove it otherwise.
-
-    Raises
-    ------
-    SltGrokError
-        There already is a run, or anything else, at `out`.
-    """
-    path = out.resolve()
-
-    def check() -> None:
-        if RunDirectory(path).exists:
-            raise SltGrokError(f"{out}: expected a new folder, but it already holds a run; choose another by --out NEW")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise SltGrokError(f"{out}: expected a new folder, but it already exists; choose another by --out NEW")
-
-    check()
-    run = RunDirectory(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part"))
-    try:
-        yield run
-        try:
-            os.replace(run.path, path)
-        except OSError as error:
-            check()  # another process may have been quicker
-            raise SltGrokError(f"{out}: cannot be written ({error.strerror}); choose another by --out NEW") from error
-    finally:
-        shutil.rmtree(run.path, ignore_errors=True)
-
-
 def check_parameters(
     origin: object,
     tensors: Mapping[str, Tensor],
@@ -271,32 +261,6 @@ def check_parameters(
             raise SltGrokError(f"{origin}: expected {name} to hold {dtype or 'real numbers'}, got {found}")
         if (tensors[name].isnan() if name in buffers else ~tensors[name].isfinite()).any():
             raise SltGrokError(f"{origin}: expected finite weights, but {name} holds NaN or infinity")
-
-
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Write a dataset as netCDF, atomically."""
-    # in memory first, since a full disk leaves HDF5 with a handle that crashes the process when garbage-collected
-    content = bytes(dataset.to_netcdf(engine="h5netcdf"))
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def read_dataset(path: Path) -> xr.Dataset:
-    """Read a netCDF dataset into memory.
-
-    Raises
-    ------
-    SltGrokError
-        The file is missing or damaged.
-    """
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            # the encoding fixes string lengths and would truncate longer strings when the data is rewritten
-            return dataset.load().drop_encoding()
-    except FileNotFoundError as error:
-        raise SltGrokError(f"{path}: no such measurement") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise SltGrokError(f"{path}: expected a complete netCDF file ({error})") from error
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

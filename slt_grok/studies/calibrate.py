@@ -11,7 +11,6 @@ import yaml
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.choice import CalibrationResult, choose
 from slt_grok.progress import progress
-from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.context import RunContext
 from slt_grok.studies.run import CALIBRATION, Run
 
@@ -44,22 +43,22 @@ def calibrate_run(run: Run, n_beta: float | None = None, seed: int = 0) -> dict[
 
     if n_beta is not None and not 0 < n_beta < math.inf:
         raise SltGrokError(f"--n-beta ({n_beta:g}) must be above 0")
-    path, question = run.path / CALIBRATION, {"n_beta": n_beta, "seed": seed}
+    question = {"n_beta": n_beta, "seed": seed}
     if LABEL in run.data:
         run.directory.check_settings(LABEL, run.data[LABEL], question)
-    if LABEL not in run.data or not path.is_file():
+    if LABEL not in run.data or not (run.path / CALIBRATION).is_file():
         start, trajectory = time.monotonic(), run.trajectory.isel(seed=[0])
         with progress(LABEL, 100, "%") as bar:
             context = RunContext(run, LABEL, run.config, question, bar)
             chosen = places(trajectory.coords["step"], *context.milestones(run.config.seeds[0]))
             dataset, choice = choose(trajectory, chosen, n_beta, seed, context)
-        write_json(path, {"question": question, **choice})
+        run.directory.write_result(CALIBRATION, {"question": question, **choice})
         run.store(LABEL, CalibrationResult().check(dataset), question, start)
     elif LABEL not in run.manifest["stages"]:
         run.directory.finish_stage(LABEL)  # killed between writing the measurement and recording it
     with progress("report", 1, "page"):
         report.write(run)
-    return read_json(path)
+    return run.directory.read_result(CALIBRATION)
 
 
 def settings_block(content: Mapping[str, Any]) -> str:

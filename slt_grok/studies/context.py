@@ -16,7 +16,7 @@ import xarray as xr
 from slt_grok.errors import SltGrokError
 from slt_grok.processes import run_parallel
 from slt_grok.progress import ProgressCallback, announce
-from slt_grok.store.run_directory import read_dataset, write_dataset
+from slt_grok.store.datasets import read_dataset, write_dataset
 from slt_grok.trajectories import Trajectory
 from slt_grok.transitions.events import first_step_at
 from slt_grok.transitions.measures import Curve

@@ -23,7 +23,7 @@ from slt_grok.store.importers.curves import curves_in
 from slt_grok.store.importers.importer import run_name, stored_losses
 from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.splits import settle
-from slt_grok.store.run_directory import new_run
+from slt_grok.store.new_run import new_run
 from slt_grok.studies.context import milestones
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.tasks import Task

@@ -21,7 +21,7 @@ from slt_grok.measurement import Derived, Measurement
 from slt_grok.memory import peak_gib
 from slt_grok.progress import announce, progress
 from slt_grok.store import RunDirectory
-from slt_grok.store.files import read_json, write_json
+from slt_grok.store.digests import DETERMINING
 from slt_grok.store.run_directory import changed_keys
 from slt_grok.studies.context import RunContext
 from slt_grok.studies.provenance import environment
@@ -52,12 +52,6 @@ class Run:
     def __init__(self, path: Path, config: RunConfig | None = None) -> None:
         self.path, self.directory = path, RunDirectory(path)
         self.config = config or parse_config(self.manifest["config"], str(path / "manifest.json"))
-        if self.directory.exists and self.manifest["stages"] and not self.directory.digests.known:
-            announce(
-                self.config.name,
-                "no digests are stored, so that damage to its files would not be noticed; they are added when it is "
-                "next measured",
-            )
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -70,7 +64,7 @@ class Run:
         path, content = self.path / CALIBRATION, self.config.content
         if not path.is_file() or (content.get("llc") is not None and self.config.source is None):
             return self.config
-        return parse_config({**content, "llc": read_json(path).get("llc")}, str(path))
+        return parse_config({**content, "llc": self.directory.read_result(CALIBRATION).get("llc")}, str(path))
 
     @cached_property
     def trajectory(self) -> Trajectory:
@@ -83,7 +77,7 @@ class Run:
         stored = set(self.directory.steps)
         if steps and stored and stored != steps:
             step = min(steps ^ stored)
-            what = "expected it, it is missing; restore it" if step in steps else "the run has no such step; remove it"
+            what = "checkpoint is missing; restore it" if step in steps else "not a checkpoint of this run; remove it"
             raise SltGrokError(f"{self.directory.checkpoint_path(step)}: {what}")
         return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds, sorted(steps))
 
@@ -98,6 +92,23 @@ class Run:
         self.data[label] = self.directory.write_measurement(label, dataset, settings)
         seconds = round(time.monotonic() - start, 1)
         self.directory.finish_stage(label, wall_seconds=seconds, peak_memory_gib=round(peak_gib(), 2))
+
+
+def open_run(path: Path) -> Run:
+    """Open a run for a command, with a note if damage to its files cannot be noticed.
+
+    Raises
+    ------
+    SltGrokError
+        As in `Run`.
+    """
+    run = Run(path)
+    if not run.directory.digests.known:
+        announce(
+            run.config.name,
+            "has no stored digests, so damage to its files cannot be detected; the next measurement adds them",
+        )
+    return run
 
 
 def execute_run(config: RunConfig, path: Path) -> Path:
@@ -170,7 +181,10 @@ def adopt_settings(run: Run, config: RunConfig) -> None:
             f"under another label by slt-grok measure {run.path} --config FILE --only {','.join(labels)} --label NAME, "
             f"or remove {listing([f'measurements/{label}.nc' for label in labels])}"
         )
-    run.directory.write_manifest({**run.manifest, "config": config.content})
+    # what determines the networks is the same, perhaps in other words, which would not fit the files' digests
+    kept = {key: part for key, part in run.config.content.items() if key in DETERMINING}
+    content = {key: part for key, part in config.content.items() if key not in DETERMINING}
+    run.directory.write_manifest({**run.manifest, "config": {**content, **kept}})
 
 
 def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> RunConfig:
@@ -287,4 +301,4 @@ def derive(run: Run) -> None:
         dataset = result.derive(run.data, run.config)
         if dataset is not None:
             run.store(result.name, result.check(dataset), {}, start)
-    write_json(run.path / SUMMARY, {"name": run.config.name, **transitions.summarize(run.data)})
+    run.directory.write_result(SUMMARY, {"name": run.config.name, **transitions.summarize(run.data)})

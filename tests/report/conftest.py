@@ -7,7 +7,6 @@ import pytest
 
 from slt_grok.config import parse_config
 from slt_grok.report import page
-from slt_grok.store.files import read_json, write_json
 from slt_grok.studies.calibrate import calibrate_run
 from slt_grok.studies.run import Run, derive, run_measurements, train_run
 
@@ -70,8 +69,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         patch.setattr("slt_grok.report.write", lambda run: run.path)  # it is written below
         patch.setattr("slt_grok.llc.choice.LENGTHS", {1: (0.0, 0.6)})  # do not measure again for longer
         calibrate_run(run)
-    summary = run.path / "summary.json"
-    write_json(summary, read_json(summary) | {"flags": [EVIL]})
+    run.directory.write_result("summary.json", run.directory.read_result("summary.json") | {"flags": [EVIL]})
     run.directory.write_manifest(run.manifest | {"environment": {"device": EVIL}})
     complete, every = [Run(folder / "baseline"), Run(folder / "everything")], page.planned
     with pytest.MonkeyPatch.context() as patch:

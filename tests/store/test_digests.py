@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from slt_grok.errors import SltGrokError
@@ -53,7 +52,7 @@ def test_every_flipped_bit_is_noticed(run: Path) -> None:
         content = path.read_bytes()
         for _ in range(20):
             flip(path, generator)
-            with pytest.raises(SltGrokError, match=f"{path.name}: was changed after it was written"):
+            with pytest.raises(SltGrokError, match=f"{path.name}: has changed since it was written"):
                 read(path)
             path.write_bytes(content)
         read(path)
@@ -63,7 +62,7 @@ def test_swapped_and_renamed_checkpoints(run: Path, tmp_path: Path) -> None:
     first, second = checkpoint(run, 0), checkpoint(run, 1)
     shutil.copy(first, tmp_path / "first")
     shutil.copy(second, first)
-    with pytest.raises(SltGrokError, match=f"{first.name}: was changed"):
+    with pytest.raises(SltGrokError, match=f"{first.name}: has changed"):
         read_all(run)
     without_digests(run)
     with pytest.raises(SltGrokError, match=f"{first.name}: expected the checkpoint of step 0, but it holds that of "):
@@ -72,7 +71,7 @@ def test_swapped_and_renamed_checkpoints(run: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_too_many(run: Path) -> None:
     shutil.copy(checkpoint(run, 1), run / "checkpoints" / "step_00000015.safetensors")
-    with pytest.raises(SltGrokError, match=r"step_00000015\.safetensors: the run has no such step"):
+    with pytest.raises(SltGrokError, match=r"step_00000015\.safetensors: not a checkpoint of this run"):
         read_all(run)
 
 
@@ -88,8 +87,12 @@ def test_an_edited_manifest_does_not_fit_its_files(run: Path, change: tuple[str,
         place = place[parent]
     place[key] = change[1]
     path.write_text(json.dumps(manifest))
+    with pytest.raises(SltGrokError, match=r"manifest\.json: has changed since it was written"):
+        Run(run)
+    del manifest["digest"]  # as in runs of earlier versions
+    path.write_text(json.dumps(manifest))
     for part in ("data", "trajectory"):
-        with pytest.raises(SltGrokError, match=r"manifest\.json: config: its seeds, task, .* are not those that "):
+        with pytest.raises(SltGrokError, match=r"manifest\.json: config: seeds, task, .* differ "):
             getattr(Run(run), part)
 
 
@@ -100,13 +103,13 @@ def test_a_measurement_of_another_run(run: Path, tmp_path: Path, slt_grok_comman
     shutil.copy(tmp_path / "other" / "measurements" / "training.nc", own)
     code, error = slt_grok_command("measure", run)
     assert code == 2
-    assert "training.nc: was changed after it was written; restore it" in error
+    assert "training.nc: has changed since it was written; restore it" in error
     shutil.copy(own, run / "measurements" / "llc@new.nc")
     own.unlink()
     code, error = slt_grok_command("measure", run)
     assert code == 2
-    assert "llc@new.nc: is of another run" in error
-    assert f"remove it and make it anew by slt-grok measure {run}" in error
+    assert "llc@new.nc: was not written by this run" in error
+    assert f"remove it, and re-measure with slt-grok measure {run}" in error
 
 
 def test_a_damaged_measurement_is_made_anew_as_the_message_says(run: Path, slt_grok_command: Command) -> None:
@@ -127,17 +130,34 @@ def test_a_run_without_digests_is_read_with_a_note_and_gets_them(run: Path, slt_
         save_file(load_file(path), path, {"step": str(int(path.stem[5:]))})  # without the configuration's digest
     code, error = slt_grok_command("report", run)
     assert code == 0
-    assert "no digests" in error
+    assert "no stored digests" in error
     assert slt_grok_command("measure", run)[0] == 0
-    assert len(RunDirectory(run).digests.known) == len(RunDirectory(run).steps) + len(RunDirectory(run).labels)
-    assert "no digests" not in slt_grok_command("report", run)[1]
+    files = [path for folder in ("checkpoints", "measurements") for path in (run / folder).iterdir()]
+    assert {str(path.relative_to(run)) for path in files} | {"summary.json"} == {*RunDirectory(run).digests.known}
+    assert "no stored digests" not in slt_grok_command("report", run)[1]
 
 
-def test_a_file_without_digests_among_files_with_them(run: Path) -> None:
-    path = RunDirectory(run).measurement_path("llc@foreign")
-    shutil.copy(RunDirectory(run).measurement_path("llc"), path)
-    read_all(run)  # made by this configuration, perhaps killed before it was recorded
+def test_a_measurement_under_another_label(run: Path) -> None:
+    shutil.copy(RunDirectory(run).measurement_path("llc"), RunDirectory(run).measurement_path("llc@more"))
+    with pytest.raises(SltGrokError, match=r"llc@more\.nc: was not written by this run"):
+        read_all(run)
 
-    xr.Dataset(attrs={"settings": "{}"}).to_netcdf(path, engine="h5netcdf")
-    with pytest.raises(SltGrokError, match=r"llc@foreign\.nc: was not written by this run"):
+
+def test_a_configuration_in_other_words_still_fits(run: Path, tmp_path: Path, slt_grok_command: Command) -> None:
+    changes = ("task.kind", "modular"), ("task.split_seed", 0), ("curvature", {"seed": 1})
+    config = write_config(tmp_path / "same.yaml", *changes)
+    code, error = slt_grok_command("run", config, "--out", run)
+    assert code == 0, error
+    read_all(run)
+
+
+def test_killed_between_a_file_and_its_digest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Run(run)
+    monkeypatch.setattr(RunDirectory, "finish_stage", lambda *_, **__: None)
+    opened.store("llc", opened.data["llc"].assign_attrs(more=1), {}, 0.0)
+    monkeypatch.undo()
+    assert Run(run).data["llc"].attrs["more"] == 1
+    Run(run).directory.finish_stage("llc")
+    flip(RunDirectory(run).measurement_path("llc"), random.Random(0))
+    with pytest.raises(SltGrokError, match=r"llc\.nc: has changed"):
         read_all(run)

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from slt_grok.errors import SltGrokError
 from slt_grok.store import RunDirectory, atomic, read_tensors
+from slt_grok.store.datasets import read_dataset, write_dataset
 from slt_grok.store.files import read_torch
 from slt_grok.store.importers.splits import read_rows
-from slt_grok.store.run_directory import changed_keys, new_run, read_dataset, write_dataset
+from slt_grok.store.new_run import new_run
+from slt_grok.store.run_directory import changed_keys
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from slt_grok.report.page import write
 from slt_grok.studies.run import Run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
-from tests.conftest import Command
+from tests.conftest import Command, edit_manifest
 
 LINE = """
 from pathlib import Path
@@ -187,16 +187,22 @@ def test_a_copy_of_a_permitted_file_next_to_other_neighbors_does_not_run(home: P
     assert bring(slt_grok_command)[0] == 0
     (home / "elsewhere").mkdir()
     (home / "elsewhere/line.py").write_text(LINE)
-    manifest = home / "runs/line/manifest.json"
-    manifest.write_text(manifest.read_text().replace(str(home / "line.py"), str(home / "elsewhere/line.py")))
+    build, elsewhere = f"{home}/line.py", f"{home}/elsewhere/line.py"
+    edit_manifest(
+        home / "runs/line", lambda manifest: manifest.update(json.loads(json.dumps(manifest).replace(build, elsewhere)))
+    )
     assert slt_grok_command("measure", "runs/line")[0] == 2
     assert not (home / "elsewhere/executed").exists()
 
 
 def test_an_edited_manifest_runs_no_other_function_of_a_permitted_file(home: Path, slt_grok_command: Command) -> None:
     assert bring(slt_grok_command)[0] == 0
-    manifest = home / "runs/line/manifest.json"
-    manifest.write_text(manifest.read_text().replace("line.py:build@", "line.py:broken@"))
+    edit_manifest(
+        home / "runs/line",
+        lambda manifest: manifest["config"]["model"].update(
+            build=manifest["config"]["model"]["build"].replace("line.py:build@", "line.py:broken@")
+        ),
+    )
     exit_code, error = slt_grok_command("measure", "runs/line")
     assert exit_code == 2
     assert "manifest.json" in error
@@ -329,7 +335,7 @@ def test_an_interrupted_import_leaves_nothing(
     run = home / "runs" / "line"
     assert [path.name for path in run.parent.iterdir()] == ["line"]
     shutil.copy(run / "checkpoints/step_00000050.safetensors", run / "checkpoints/step_00000075.safetensors")
-    with pytest.raises(SltGrokError, match=r"step_00000075\.safetensors: the run has no such step"):
+    with pytest.raises(SltGrokError, match=r"step_00000075\.safetensors: not a checkpoint of this run"):
         _ = Run(run).trajectory
     (run / "manifest.json").unlink()
     exit_code, error = bring(slt_grok_command)

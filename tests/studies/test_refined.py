@@ -13,7 +13,7 @@ from slt_grok.llc.refined import over_seeds
 from slt_grok.llc.sampling import Schedule
 from slt_grok.models import EmbeddingMLP
 from slt_grok.store import RunDirectory
-from slt_grok.store.run_directory import read_dataset, write_dataset
+from slt_grok.store.datasets import read_dataset, write_dataset
 from slt_grok.studies import execute_run
 from slt_grok.tasks import ModularTask
 from slt_grok.trajectories import Trajectory
