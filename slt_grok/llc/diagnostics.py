@@ -37,7 +37,8 @@ class LLCStatus(StrEnum):
     DIVERGED = "diverged"
 
 
-TRUSTED = (LLCStatus.EFFECTIVE, LLCStatus.APPROXIMATE, LLCStatus.CONVERGED)
+LIMITS = (LLCStatus.APPROXIMATE, LLCStatus.CONVERGED)  # of large n_beta
+TRUSTED = (LLCStatus.EFFECTIVE, *LIMITS)
 DOUBTFUL = (LLCStatus.LIKELY_LOW, LLCStatus.NOT_CONVERGED, LLCStatus.NOT_A_MINIMUM)
 """Statuses of estimates that are unreliable but still used."""
 EXCLUDED = (LLCStatus.DIVERGED, LLCStatus.MELTED)

@@ -16,7 +16,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
 from slt_grok.llc.constant import CONSTANT, LEFT, average_of_constant, has_left, stays_constant
 from slt_grok.llc.descent import descent
-from slt_grok.llc.diagnostics import EXCLUDED, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
+from slt_grok.llc.diagnostics import EXCLUDED, LIMITS, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import UNRESOLVED, Curvatures, is_complete, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
@@ -263,7 +263,7 @@ def _row(
     if status.status not in (*EXCLUDED, LLCStatus.NOT_A_MINIMUM):
         if missing:
             status = Status(LLCStatus.LIKELY_LOW, missing)
-        elif curvatures is not None and not curvatures.resolved and status.status == LLCStatus.CONVERGED:
+        elif curvatures is not None and not curvatures.resolved and status.status in LIMITS:
             status = Status(LLCStatus.LIKELY_LOW, UNRESOLVED)
     if constant:
         status = Status(LLCStatus.CONVERGED if finite_minimizer else LLCStatus.EFFECTIVE, CONSTANT)

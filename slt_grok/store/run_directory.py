@@ -91,10 +91,24 @@ class RunDirectory:
         with suppress(OSError):  # the folder still holds another stage's state
             self.state(stage).parent.rmdir()
 
+    @property
+    def _files(self) -> list[Path]:
+        return [*map(self.checkpoint_path, self.steps), *map(self.measurement_path, self.labels)]
+
+    def verify(self) -> None:
+        """Check that every checkpoint and measurement is as it was written.
+
+        Raises
+        ------
+        SltGrokError
+            A file was changed or added.
+        """
+        for path in self._files:
+            self.digests.verify(path)
+
     def _record(self, manifest: Mapping[str, Any], *results: Path) -> None:
         """Write a manifest with the digests of all files."""
-        files = [*map(self.checkpoint_path, self.steps), *map(self.measurement_path, self.labels), *results]
-        self.write_manifest({**manifest, "digests": self.digests.completed(files)})
+        self.write_manifest({**manifest, "digests": self.digests.completed([*self._files, *results])})
 
     def _announced(self, path: Path) -> Path:
         """Record that a file is about to be written, in case the process is killed before its digest is stored."""

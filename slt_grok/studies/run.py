@@ -67,19 +67,23 @@ class Run:
         return parse_config({**content, "llc": self.directory.read_result(CALIBRATION).get("llc")}, str(path))
 
     @cached_property
-    def trajectory(self) -> Trajectory:
-        """All checkpoints, over (step, seed); an error if a finished training or import has others."""
-        stages, training = self.manifest["stages"], self.config.training
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints; an error if a finished training or import has others."""
+        stages, training, stored = self.manifest["stages"], self.config.training, set(self.directory.steps)
         steps = set(stages.get("import", {}).get("steps", ()))
         if training is not None and TRAINING in stages:
             last = int(self.directory.read_measurement(TRAINING).step[-1])  # earlier than configured if it stopped
             steps = {last, *(step for step in training.checkpoints.at(training.steps) if step < last)}
-        stored = set(self.directory.steps)
         if steps and stored and stored != steps:
             step = min(steps ^ stored)
             what = "checkpoint is missing; restore it" if step in steps else "not a checkpoint of this run; remove it"
             raise SltGrokError(f"{self.directory.checkpoint_path(step)}: {what}")
-        return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds, sorted(steps))
+        return sorted(stored)
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """All checkpoints, over (step, seed)."""
+        return Trajectory.of_checkpoints(self.config.network, self.directory, self.config.seeds, self.steps)
 
     @cached_property
     def data(self) -> dict[str, xr.Dataset]:
@@ -95,14 +99,16 @@ class Run:
 
 
 def open_run(path: Path) -> Run:
-    """Open a run for a command, with a note if damage to its files cannot be noticed.
+    """Open a run for a command, whether or not this reads all files; note if damage to them cannot be noticed.
 
     Raises
     ------
     SltGrokError
-        As in `Run`.
+        As in `Run`, or a file was damaged, exchanged or added.
     """
     run = Run(path)
+    _ = run.steps
+    run.directory.verify()
     if not run.directory.digests.known:
         announce(
             run.config.name,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slt_grok.llc import regular
-from slt_grok.llc.diagnostics import Average
+from slt_grok.llc import estimate, regular
+from slt_grok.llc.diagnostics import TRUSTED, Average
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, Curvatures, curvatures, is_complete, is_regular
 from slt_grok.zoo.cases import parse
@@ -170,6 +170,14 @@ def test_features_of_small_scale_count(scales: list[float]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_features_whose_scale_is_lost_in_rounding_leave_the_rank_open(dtype: torch.dtype) -> None:
     assert not linear([1, 1e-3, 1e-5, 1e-7], dtype).resolved
+
+
+def test_a_value_whose_rank_is_open_is_not_trusted() -> None:
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 1e-3, 1e-5, 1e-7])
+    torch.manual_seed(0)
+    module = nn.Linear(4, 1)
+    result = estimate(module, data=(x, module(x).detach()), loss=nn.MSELoss(), max_seconds=2)
+    assert result.llc_status.item() not in TRUSTED
 
 
 class Product(nn.Module):

@@ -69,6 +69,18 @@ def test_swapped_and_renamed_checkpoints(run: Path, tmp_path: Path) -> None:
         read_all(run)
 
 
+@pytest.mark.parametrize("command", ["measure", "report", "calibrate", "extract"])
+def test_a_command_checks_files_that_it_does_not_read(run: Path, slt_grok_command: Command, command: str) -> None:
+    flip(checkpoint(run, 1), random.Random(0))
+    code, error = slt_grok_command(command, run)
+    assert code == 2
+    assert f"{checkpoint(run, 1).name}: has changed" in error
+    checkpoint(run, 1).unlink()
+    code, error = slt_grok_command(command, run)
+    assert code == 2
+    assert "checkpoint is missing" in error
+
+
 def test_a_checkpoint_too_many(run: Path) -> None:
     shutil.copy(checkpoint(run, 1), run / "checkpoints" / "step_00000015.safetensors")
     with pytest.raises(SltGrokError, match=r"step_00000015\.safetensors: not a checkpoint of this run"):
@@ -99,13 +111,13 @@ def test_an_edited_manifest_does_not_fit_its_files(run: Path, change: tuple[str,
 def test_a_measurement_of_another_run(run: Path, tmp_path: Path, slt_grok_command: Command) -> None:
     config = write_config(tmp_path / "other.yaml", ("task.modulus", 7), ("landscape", None))
     assert slt_grok_command("run", config, "--out", tmp_path / "other")[0] == 0
-    own = run / "measurements" / "training.nc"
+    own, content = run / "measurements" / "training.nc", (run / "measurements" / "training.nc").read_bytes()
     shutil.copy(tmp_path / "other" / "measurements" / "training.nc", own)
     code, error = slt_grok_command("measure", run)
     assert code == 2
     assert "training.nc: has changed since it was written; restore it" in error
     shutil.copy(own, run / "measurements" / "llc@new.nc")
-    own.unlink()
+    own.write_bytes(content)
     code, error = slt_grok_command("measure", run)
     assert code == 2
     assert "llc@new.nc: was not written by this run" in error

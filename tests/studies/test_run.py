@@ -75,7 +75,7 @@ def test_a_calibration_gives_a_run_the_llc_section_that_it_lacks(tmp_path: Path)
     run = train_run(config, tmp_path / "run")
     with pytest.raises(SltGrokError, match=r"settings for llc.*--config, or choose them by slt-grok calibrate"):
         run_measurements(run, ["llc"])
-    (run.path / "calibration.json").write_text(json.dumps({"llc": CONFIG["llc"]}))
+    run.directory.write_result("calibration.json", {"llc": CONFIG["llc"]})
     resumed = train_run(config, tmp_path / "run")  # the same configuration as before
     assert resumed.calibrated.llc.gamma == CONFIG["llc"]["gamma"]  # type: ignore[attr-defined]
     assert resumed.config.llc is None  # type: ignore[attr-defined]
