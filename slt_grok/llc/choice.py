@@ -21,6 +21,7 @@ import xarray as xr
 from slt_grok.format import duration, listing, number, plus_minus
 from slt_grok.format import step as at_step
 from slt_grok.llc.calibration import SAFETY, Ends, curvature_at, localization
+from slt_grok.llc.diagnostics import HEALTHY
 from slt_grok.llc.measurement import seconds_of_updates
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import SAMPLED, sample
@@ -182,7 +183,8 @@ def _chains(settings: LLCSettings, network: Trajectory, on_progress: ProgressCal
     estimate = sample(
         problem, **settings.arguments(len(problem.inputs)), observers=[ends], on_progress=on_progress
     ).isel(step=0, seed=0)
-    spread = float(settings.n_beta_of(len(problem.inputs)) * estimate.loss_trace.std() / estimate.llc)
+    losses = estimate.loss_trace.where(estimate.chain_health == HEALTHY)
+    spread = float(settings.n_beta_of(len(problem.inputs)) * losses.std() / estimate.llc)
     needed = CORRELATION * (spread / ERROR) ** 2 / settings.chains
     proposals = max(FEWEST_PROPOSALS, math.ceil(min(needed, settings.draws)) if math.isfinite(needed) else 0)
     values = {name: [estimate[name].item()] for name in SAMPLED}

@@ -16,7 +16,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.llc import diagnostics
 from slt_grok.llc.constant import CONSTANT, LEFT, average_of_constant, has_left, stays_constant
 from slt_grok.llc.descent import descent
-from slt_grok.llc.diagnostics import EXCLUDED, LIMITS, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
+from slt_grok.llc.diagnostics import EXCLUDED, HEALTHY, LIMITS, QUANTILE, TRUSTED, ChainStatistics, LLCStatus, Status
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import UNRESOLVED, Curvatures, is_complete, is_regular
 from slt_grok.llc.samplers.sampler import Sampler
@@ -122,9 +122,12 @@ def sample(
             row["llc_status"], row["llc_status_reason"] = LLCStatus.NOT_CONVERGED, LEFT
     noise = window_noise(problem, n_betas[:1], gamma, seed=seed)
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}
+    healthy = np.array([row["chain_health"] for row in rows]) == HEALTHY
     values = {
         **{name: [row[name] for row in rows] for name in rows[0]},
-        **{name: coldest[name] for name in ("resets", "acceptance", "distance")},
+        "resets": coldest["resets"],
+        "acceptance": np.where(healthy, coldest["acceptance"], np.nan),
+        "distance": np.where(healthy[..., None], coldest["distance"], np.nan),
         "baseline_loss": problem.baselines,
         "window_noise": noise.llc[:, 0],
         "window_noise_se": noise.llc_se[:, 0],

@@ -90,10 +90,15 @@ VARIABLES = {
         ("chain",),
         "acceptance of a MALA proposal",
         "min(1, p(w') q(w|w') / (p(w) q(w'|w))) for a Langevin step of the sampler's size (epsilon, or h^2), mean over "
-        "draws; the sampler's actual acceptance if it accepts or rejects",
+        "draws; the sampler's actual acceptance if it accepts or rejects; NaN for an omitted chain",
         "Roberts & Tweedie 1996",
     ),
-    "distance": Variable(("chain", "look"), "distance from the checkpoint", "|w - w*| at evenly spaced draws", LAU),
+    "distance": Variable(
+        ("chain", "look"),
+        "distance from the checkpoint",
+        "|w - w*| at evenly spaced draws; NaN for an omitted chain",
+        LAU,
+    ),
     "loss_trace": Variable(("chain", "draw"), "loss at each draw", BATCH_LOSS, LAU, of_loss=True),
     "burn_in_loss": Variable(
         ("chain", "burn_in"), "loss during burn-in", f"{BATCH_LOSS}; never averaged in", LAU, of_loss=True

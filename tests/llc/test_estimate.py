@@ -153,6 +153,10 @@ def test_resets_are_counted_and_the_chains_left_out_by_name() -> None:
     healthy = ~broken.any(1)
     np.testing.assert_allclose(result.llc, result.loss_trace.values[healthy].mean(), rtol=1e-12)
     assert f"{(~healthy).sum()} of 40 chains omitted" in result.llc_status_reason.item()
+    for name in ("distance", "acceptance"):
+        known = np.isfinite(result[name].values.reshape(40, -1))
+        np.testing.assert_array_equal(known.all(1), healthy)
+        np.testing.assert_array_equal(known.any(1), healthy)
 
 
 def test_failed_chains_at_the_higher_temperature_check_no_limit() -> None:
