@@ -167,6 +167,17 @@ def test_only_the_sections_that_are_used_must_be_right(run: Path, tmp_path: Path
         settings_for(Run(run), config, ["gauge"])
 
 
+def test_sections_override_the_own_settings_key_by_key(run: Path, tmp_path: Path) -> None:
+    config, stored = tmp_path / "few.yaml", CONFIG["llc"]
+    config.write_text("llc: {most_checkpoints: 5}")
+    few = settings_for(Run(run), config).llc
+    assert (few.most_checkpoints, few.gamma, few.draws) == (5, stored["gamma"], stored["draws"])
+    config.write_text("llc: {preset: lau}")
+    assert settings_for(Run(run), config).llc.gamma == 100
+    config.write_text(yaml.safe_dump(CONFIG | {"llc": {"gamma": 3}}))
+    assert settings_for(Run(run), config).llc.draws == 480
+
+
 def test_a_changed_configuration_for_an_existing_run(slt_grok_command: Command, run: Path, tmp_path: Path) -> None:
     before = fingerprint(run)
     config = write_config(tmp_path / "changed.yaml", ("training.learning_rate", 0.02), ("llc.gamma", 20))

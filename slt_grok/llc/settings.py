@@ -100,16 +100,20 @@ class SamplingSettings(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SamplingSettings":
+        tuned, shortest = f"during which {self.sampler.name} is tuned", self.sampler.shortest_burn_in
+        sampled = self.draws * self.thinning
+        limits = (
+            (min(self.burn_in, sampled) < shortest, f"be at least {shortest}, {tuned}"),
+            (max(self.burn_in, shortest) > sampled, f"not exceed draws x thinning ({sampled})"),
+        )
+        if wrong := [limit for broken, limit in limits if broken]:
+            raise ValueError(f"burn_in ({self.burn_in}) must {', and must '.join(wrong)}")
         try:
             self.sampler.require(self.schedule, self.gamma)
         except SltGrokError as error:
             raise ValueError(str(error)) from error
         if self.n_beta == "batch/log(batch)" and (self.batch_size or 0) < 2:
             raise ValueError("batch_size must be at least 2 for n_beta: batch/log(batch)")
-        if self.burn_in > self.draws * self.thinning:
-            raise ValueError(
-                f"burn_in ({self.burn_in}) must not exceed draws x thinning ({self.draws * self.thinning})"
-            )
         return self
 
     def check_network(self, network: Network, key: str) -> None:

@@ -196,6 +196,7 @@ def adopt_settings(run: Run, config: RunConfig) -> None:
 def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> RunConfig:
     """Read the settings of a run's measurements from a file: a configuration, or only sections, for the run's network.
 
+    The keys of a section override those of the run's own, unless it names a `preset`; a configuration is used as it is.
     With `only`, the sections of measurements that are not named, and from which no named one inherits, are not read.
 
     Raises
@@ -211,8 +212,19 @@ def settings_for(run: Run, path: Path, only: Sequence[str] | None = None) -> Run
         unused = {kind.name for kind in kinds} - used
         content = {key: part for key, part in content.items() if key not in unused}
     if isinstance(content, Mapping) and "model" not in content:
-        content = {**run.config.content, **content}
+        content = {**run.calibrated.content, **_merged(run.calibrated.content, content)}
     return parse_config(content, str(path), named)
+
+
+def _merged(stored: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill the keys that sections of measurements omit with a run's own."""
+    partial = {
+        kind.name: {**stored[kind.name], **content[kind.name]}
+        for kind in Measurement.all()
+        if all(isinstance(sections.get(kind.name), Mapping) for sections in (stored, content))
+        and "preset" not in content[kind.name]
+    }
+    return {**content, **partial}
 
 
 def measure_run(

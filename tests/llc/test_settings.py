@@ -82,6 +82,10 @@ def test_devinterp_preset_is_what_the_installed_devinterp_has() -> None:
         ({"gamma": -1}, "llc.gamma: expected greater than or equal to 0, got -1"),
         ({"gamma": 0}, "llc.gamma (0) must be above 0, since the friction of underdamped follows from it"),
         ({"draws": 8, "burn_in": 9}, "llc.burn_in (9) must not exceed draws x thinning (8)"),
+        (
+            {"sampler": {"name": "adaptive"}, "draws": 100, "burn_in": 40},
+            "must be at least 128, during which adaptive is tuned, and must not exceed draws x thinning (100)",
+        ),
         ({"n_beta": -2}, "llc.n_beta: expected positive number, n, n/log(n) or batch/log(batch), got -2"),
         ({"n_beta": "m"}, "llc.n_beta: expected positive number, n, n/log(n) or batch/log(batch), got 'm'"),
         ({"n_beta": "batch/log(batch)"}, "llc.batch_size must be at least 2 for n_beta: batch/log(batch)"),

@@ -80,6 +80,11 @@ class AdaptiveLangevin(Sampler):
     step_size: Annotated[float, Field(gt=0, lt=2)] | Tensor = 1.0
     adaptation: Positive = 128
 
+    @property
+    def shortest_burn_in(self) -> int:
+        """See `Sampler`."""
+        return self.adaptation
+
     def require(self, schedule: "Schedule", gamma: float) -> None:
         """Check that tuning ends within burn-in, on the full batch, and that the localization sets the friction.
 

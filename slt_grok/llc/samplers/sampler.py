@@ -89,6 +89,11 @@ class Sampler(Registered):
             raise SltGrokError(f"batch_size must be omitted, since {self.name} accepts by the loss of the full batch")
 
     @property
+    def shortest_burn_in(self) -> int:
+        """Number of updates in which the sampler tunes itself, which burn-in has to contain."""
+        return 0
+
+    @property
     def gradients(self) -> int:
         """Number of gradients per update."""
         return 1
