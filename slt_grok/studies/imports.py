@@ -15,8 +15,8 @@ from slt_grok.format import first_line, listing
 from slt_grok.format import step as at_step
 from slt_grok.llc.choice import gamma_by_rule
 from slt_grok.llc.problem import Problem
-from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.models import Adapter
+from slt_grok.models.network import as_floats
 from slt_grok.rules import RHO
 from slt_grok.store.importers import Imported, SourceFile, read_checkpoints, read_run
 from slt_grok.store.importers.curves import curves_in
@@ -26,8 +26,8 @@ from slt_grok.store.importers.splits import settle
 from slt_grok.store.new_run import new_run
 from slt_grok.studies.context import milestones
 from slt_grok.studies.run import TRAINING, Run
-from slt_grok.tasks import Task
-from slt_grok.tasks.custom import CustomTask
+from slt_grok.tasks import ModularTask, Task
+from slt_grok.tasks.custom import PARTS, CustomTask
 from slt_grok.trajectories import Network, Trajectory
 
 COMPARED = 64  # samples on which modules from two calls of a function are compared
@@ -151,13 +151,13 @@ def _read_custom(
         notes = list(file.notes)
         if file.step is None:
             notes.append(file.without_step(alone=len(checkpoints) == 1))
-        facts = {"curves": curves_in(file, notes), "stored": stored_losses(file), "notes": notes}
+        facts = {"curves": curves_in(file, notes), "stored": stored_losses(file, notes), "notes": notes}
         networks.append(CustomNetwork(file.path, "custom", content, file.step, state, **facts, network=network))
     try:
-        _ = networks[0].per_pair
+        networks[0].evaluate()
     except Exception as error:  # whatever the user's code raises
         reason = first_line(error) or type(error).__name__
-        raise SltGrokError(f"{data}: network or loss fails on single samples or on the test set: {reason}") from error
+        raise SltGrokError(f"{data}: network or loss fails on the test set: {reason}") from error
     settled, notes = settle(networks)
     if network.frozen:
         notes.append(f"Frozen (requires_grad=False): {listing(sorted(network.frozen))} do not move in LLC estimates.")
@@ -182,17 +182,27 @@ class CustomNetwork(Imported):
         assert self.network.task is not None
         return self.network.task
 
+    def evaluate(self, split: ModularTask | None = None) -> dict[str, float]:
+        """See `Imported`: the loss of all samples of a split at once, which may weight them, as LLC estimates do.
+
+        Samples with a negative label, which losses ignore, do not count for accuracies; NaN without classes.
+        """
+        return self._evaluated
+
     @cached_property
-    def per_pair(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of each sample, computed in float64, and whether its answer is right; NaN without classes."""
-        targets = self.task.labels
-        with torch.no_grad():
-            precise = {name: tensor.double() for name, tensor in self.parameters.items()}
-            outputs = self.network.outputs(precise, self.task.inputs)
-            losses = losses_of_outputs(self.network, outputs, targets)
-        classes = not targets.is_floating_point() and outputs.ndim == 2 and targets.ndim == 1
-        right = (outputs.argmax(-1) == targets).double() if classes else torch.full_like(losses, torch.nan)
-        return losses, right
+    def _evaluated(self) -> dict[str, float]:
+        values, precise = {}, {name: tensor.double() for name, tensor in self.parameters.items()}
+        for name in PARTS:
+            rows = self.task.indices(name)
+            inputs, targets, loss, right = self.task.inputs[rows], self.task.labels[rows], torch.nan, torch.nan
+            if len(rows):
+                with torch.no_grad():
+                    outputs = self.network.outputs(precise, inputs).double()
+                    loss = self.network.loss(outputs, as_floats(targets, torch.float64)).double().mean().item()
+                if not targets.is_floating_point() and outputs.ndim == 2 and targets.ndim == 1:
+                    right = (outputs.argmax(-1) == targets)[targets >= 0].double().mean().item()
+            values |= {f"{name}_loss": loss, f"{name}_accuracy": right}
+        return values
 
 
 def choose_window(run: Run, out: Path) -> str:

@@ -15,6 +15,7 @@ from slt_grok.settings import check
 from slt_grok.tasks.task import Task
 
 PARTS = ("train", "test")
+NAMES_OF_TEST = ("val", "valid", "validation", "eval")
 ROUNDING = 1e-5  # relative difference of a checksum, such as from another number of threads
 
 
@@ -26,7 +27,8 @@ class CustomTask(Task):
     ----------
     samples : str
         Reference to a function, see `slt_grok.user_code`, that returns the train set in a form of
-        `slt_grok.samples.read`, such as (inputs, targets), or {"train": ..., "test": ...} of such forms.
+        `slt_grok.samples.read`, such as (inputs, targets), or {"train": ..., "test": ...} of such forms. Without
+        "test", that is "val", "valid", "validation" or "eval".
     loss_function : str or None, optional
         Reference to a function (outputs, targets) -> losses of the samples, or their mean; cross-entropy by default.
     checksums : tuple of 4 floats or None, optional
@@ -54,6 +56,9 @@ class CustomTask(Task):
         content = user_code.call(self.samples)
         if not isinstance(content, Mapping) or "train" not in content:
             content = {"train": content}
+        held_out = [name for name in content if name in NAMES_OF_TEST]
+        if len(held_out) == 1 and "test" not in content:
+            content = {"test" if name in held_out else name: part for name, part in content.items()}
         if not set(content) <= set(PARTS):
             raise self._error(f"expected train and test, got {', '.join(map(str, content))}")
         splits = {name: self._samples(name, part) for name, part in content.items()}

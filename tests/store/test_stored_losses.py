@@ -11,7 +11,7 @@ import torch
 
 import slt_grok
 from slt_grok.store import importers
-from slt_grok.studies.imports import import_published
+from slt_grok.studies.imports import import_custom, import_published
 from tests.store import foreign
 from tests.store.foreign import PAIRS, P
 from tests.store.test_checkpoints import trainer_folder
@@ -83,3 +83,55 @@ def test_the_mean_loss_of_a_trainers_log_is_not_compared(tmp_path: Path) -> None
     assert "means over the steps" in notes
     assert "they differ" not in notes
     assert np.isfinite(importers.read(folder).evaluate()["train_loss"])
+
+
+CODE = """
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(4, 3))
+    def forward(self, x): return self.logits[x].movedim(-1, 1) if x.ndim > 1 else self.logits[x]
+def build(): return Table()
+def classes():
+    x = torch.arange(40) % 4
+    return {"train": (x, x % 3), "validation": (x[:9], (x[:9] + 1) % 3)}
+def tokens():
+    x = torch.arange(60).reshape(10, 6) % 4
+    y = torch.where(x > 1, -100, x)
+    y[3] = -100
+    return x, y
+def ignoring(o, t): return cross_entropy(o, t, ignore_index=-100)
+def weighted(o, t): return cross_entropy(o, t, weight=torch.tensor([1.0, 5.0, 20.0]).to(o))
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "loss", "key"),
+    [("classes", "weighted", "train_loss"), ("tokens", "ignoring", "train_loss"), ("classes", "weighted", "loss")],
+)
+def test_a_loss_that_weights_samples_is_that_of_the_split(
+    nothing_permitted: Path, data: str, loss: str, key: str
+) -> None:
+    """Class weights and ignored tokens: the mean over single samples would be another number, or none."""
+    (nothing_permitted / "net.py").write_text(CODE)
+    namespace: dict[str, Any] = {}
+    exec(CODE, namespace)
+    found = namespace[data]()
+    x, y = found["train"] if isinstance(found, dict) else found
+    state = {"logits": torch.randn(4, 3, generator=torch.Generator().manual_seed(0))}
+    outputs = state["logits"][x].movedim(-1, 1)
+    expected = namespace[loss](outputs, y).item()
+    content = {"model_state_dict": state, key: expected, "epoch": 5, "best_loss": 3.0}
+    torch.save(content, nothing_permitted / "a.pt")
+    code = "net.py:build", f"net.py:{data}", f"net.py:{loss}"
+    notes = " ".join(import_custom([Path("a.pt")], Path("run"), *code))
+    training = slt_grok.load(Path("run"))["training"].to_dataset().isel(seed=0)
+    assert training.train_loss.item() == pytest.approx(expected)
+    assert np.isfinite(training.test_loss.item()) == (data == "classes")
+    assert "they agree" in notes
+    assert "best_loss" in notes
+    torch.save(content | {key: 99.0}, nothing_permitted / "a.pt")
+    assert import_custom([Path("a.pt")], Path("other"), *code)[0].startswith(f"Stored {key} 99, computed")

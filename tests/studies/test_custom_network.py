@@ -47,7 +47,7 @@ class Masked(Line):
 def masked(): return Masked()
 def number(): return 3
 def broken(): raise KeyError("no such file")
-def odd(): return {"train": (torch.zeros(3, 3), torch.zeros(3)), "validation": (torch.zeros(3, 3), torch.zeros(3))}
+def odd(): return {"train": (torch.zeros(3, 3), torch.zeros(3)), "holdout": (torch.zeros(3, 3), torch.zeros(3))}
 def mismatched(): return torch.zeros(3, 3), torch.zeros(4)
 def wider(): return {"train": data()["train"], "test": (torch.zeros(3, 4), torch.zeros(3))}
 def untested(): return {"train": data()["train"], "test": (torch.zeros(0, 3), torch.zeros(0))}
@@ -56,9 +56,6 @@ def classes(): return nn.Sequential(nn.Linear(3, 4))
 def labels(): return {"train": (torch.randn(9, 3), torch.arange(9) % 4), "test": (torch.randn(9, 3), torch.arange(9))}
 def unseeded(): return torch.randn(150, 3), torch.zeros(150)
 def stored(): return torch.load(Path(__file__).with_name("samples.pt")), torch.zeros(150)
-def pairwise(outputs, targets):
-    if len(outputs) < 2: raise ValueError("two samples, please")
-    return ((outputs - targets) ** 2).mean()
 calls = 0
 def counted():
     global calls
@@ -240,7 +237,7 @@ def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_comm
         (("--module", "line.py:broken"), "fails with KeyError"),
         (("--module", "pairs.py:build"), "which Pairs does not have"),
         (("--data", ""), "either --data"),
-        (("--data", "line.py:odd"), "expected train and test, got train, validation"),
+        (("--data", "line.py:odd"), "expected train and test, got train, holdout"),
         (("--data", "line.py:mismatched"), "line.py:mismatched"),
         (("--data", "line.py:number"), "line.py:number"),
         (("--data", "line.py:wider"), "line.py:wider: test: expected inputs as in train"),
@@ -248,10 +245,6 @@ def test_sites_give_the_circuit_measures_of_an_adapter(home: Path, slt_grok_comm
         (("--data", "line.py:none"), "line.py:none: train: expected samples, got none"),
         (("--loss", ""), "line.py:data: cross-entropy expects integer targets; name a loss by --loss"),
         (("--loss", "line.py:data"), "loss"),
-        (
-            ("--loss", "line.py:pairwise"),
-            "line.py:data: network or loss fails on single samples or on the test set: two",
-        ),
         (("--task", "line.py"), "either --data"),
         (("--format", "clock_pizza"), "--format"),
         (("--module", ""), "expected --module too"),
@@ -295,7 +288,7 @@ def test_test_labels_beyond_the_outputs_are_one_sentence(home: Path, slt_grok_co
     changes = ("--module", "line.py:classes", "--data", "line.py:labels", "--loss", "")
     exit_code, error = bring(slt_grok_command, *changes)
     assert exit_code == 2
-    assert "line.py:labels: network or loss fails on single samples or on the test set" in error
+    assert "line.py:labels: network or loss fails on the test set" in error
     assert len(error.splitlines()) == 1
     assert not (home / "runs").exists()
 

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from slt_grok.devices import CPU
 from slt_grok.errors import SltGrokError
 from slt_grok.llc.chains import SNAPSHOTS
-from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.llc.samplers.sampler import Sampler
 from slt_grok.llc.sampling import Chains, Observer, Sampling, Starts
 from slt_grok.llc.subspaces import Entries, Whole
+from slt_grok.models.network import as_floats
 from slt_grok.progress import ProgressCallback, stretch
 
 METHODS = {"sgld": "sgmcmc_sgld", "rmsprop_sgld": "rmsprop_sgld"}
@@ -111,10 +111,11 @@ class _SampleLoss:
     def __call__(self, model: nn.Module, tokens: Tensor) -> Tensor:
         model.eval()  # devinterp switches to training mode, with dropout
         inputs, targets = self.sampling.inputs[tokens[:, 0]], self.sampling.targets[tokens[:, 0]]
-        losses = losses_of_outputs(self.sampling.network, model(inputs), targets)
+        # the mean for every sample, since the loss may weight them
+        loss = self.sampling.network.loss(model(inputs).double(), as_floats(targets, torch.float64)).double().mean()
         if torch.is_grad_enabled():
-            self._note(model, losses.mean())
-        return losses[:, None]
+            self._note(model, loss)
+        return loss.expand(len(tokens), 1)
 
     def _note(self, model: nn.Module, loss: Tensor) -> None:
         schedule = self.sampling.schedule

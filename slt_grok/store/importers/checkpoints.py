@@ -22,14 +22,15 @@ from torch import Tensor
 from slt_grok.errors import SltGrokError
 from slt_grok.format import listing
 from slt_grok.store.importers import steps
-from slt_grok.store.importers.curves import LISTS, STEPS, is_list
+from slt_grok.store.importers.curves import STEPS, is_list
 from slt_grok.store.importers.folders import sources, stem
 from slt_grok.store.importers.source import SourceFile, whole
 
 HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a file may hold its state dict
 PREFIX = re.compile(r"((?:_orig_mod|module|model)\.)")
 COMPILED = "_orig_mod."
-OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss")  # entries on the last of several checkpoints
+# entries on the last of several checkpoints
+OF_LAST = ("epoch", "step", "global_step", "train_loss", "test_loss", "loss")
 REMEDY = "save model.state_dict()"
 OPTIMIZER = re.compile(  # keys: whole words between _ or .
     r"(.*[_.])?(((optim(izers?)?|sched(ulers?)?)(states?)?|exp_avg|param_groups)([_.].*)?"
@@ -188,7 +189,7 @@ def _recorded(path: Path, content: Mapping[Any, Any], step_from: str | None, dep
     """Read `checkpoints`, whose steps are in another entry."""
     checkpoints = content["checkpoints"]
     names = STEPS if step_from is None else [step_from]
-    last = {key for key in OF_LAST if key not in LISTS or not is_list(content.get(key))}
+    last = {key for key in OF_LAST if not (key.endswith("loss") and is_list(content.get(key)))}
     extras = {key: value for key, value in content.items() if key not in {"checkpoints", *HOLDERS, *last}}
     notes = []
     if isinstance(checkpoints, Mapping):

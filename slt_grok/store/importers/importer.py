@@ -3,19 +3,23 @@
 import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import listing
 from slt_grok.registry import Registered
 from slt_grok.store.importers.curves import LISTS, is_list, recorded_epochs
 from slt_grok.store.importers.imported import Imported
 from slt_grok.store.importers.source import SourceFile
-from slt_grok.store.importers.splits import ALL, listed_split, whole_numbers
+from slt_grok.store.importers.splits import ALL, UNSURE, listed_split, whole_numbers
 from slt_grok.store.importers.steps import NAME_NOTE
 from slt_grok.tasks.modular import OPERATIONS
+
+RESULT = re.compile(r"(?:^|[_/ ])(?:loss|acc|accuracy|error)(?:$|[_/ ])", re.IGNORECASE)
 
 
 class Importer(Registered, ABC):
@@ -55,13 +59,20 @@ class Importer(Registered, ABC):
         except SltGrokError as error:
             raise file.error(str(error)) from error
         notes = [note for note in file.notes if note != NAME_NOTE or imported.step == file.step]
-        return replace(imported, stored=stored_losses(file), notes=[*notes, *imported.notes])
+        return replace(imported, stored=stored_losses(file, notes), notes=[*notes, *imported.notes])
 
 
-def stored_losses(file: SourceFile) -> dict[str, float]:
-    """Get the losses that a file holds for its network, `train_loss` and `test_loss`."""
-    names = [name for name in LISTS if name in file.extras and not is_list(file.extras[name])]
-    return {name: file.number(name, file.extras[name]) for name in names}
+def stored_losses(file: SourceFile, notes: list[str]) -> dict[str, float]:
+    """Get the losses that a file holds for its network: `train_loss` and `test_loss`, or `loss` for the former.
+
+    Other losses and accuracies are named in a note.
+    """
+    found = [key for key, value in file.extras.items() if RESULT.search(str(key)) and not is_list(value)]
+    unsure = "train_loss" not in found and isinstance(file.extras.get(UNSURE), Real | Tensor)
+    compared = [*LISTS, UNSURE] if unsure else [*LISTS]
+    if others := [str(key) for key in found if key not in compared]:
+        notes.append(f"Not compared with the network: {listing(others)}.")
+    return {name: file.number(name, file.extras[name]) for name in compared if name in found}
 
 
 def task_in(file: SourceFile, p: int, notes: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

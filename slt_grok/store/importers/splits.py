@@ -16,6 +16,8 @@ from slt_grok.tasks import ModularTask
 
 TOLERANCE, CLOSE = 0.05, 1e-3  # relative, of a stored loss
 NOISE = 1e-7  # of float32, absolute
+UNSURE = "loss"  # an entry that may be the train loss
+COMPUTED = {"train_loss": "train_loss", "test_loss": "test_loss", UNSURE: "train_loss"}  # by the stored name
 ALL = "all pairs as the train set"
 READERS = (".json", ".npy", ".pt", ".pth", ".txt")
 
@@ -151,7 +153,10 @@ def settle(networks: Sequence[Imported], rows: Path | None = None) -> tuple[list
 
 def _assumed(networks: Sequence[Imported]) -> tuple[dict[str, Any], str]:
     """Choose the first assumed task that gives the stored losses closely, or else about."""
-    finite = [{name: loss for name, loss in _stored(network).items() if loss.finite} for network in networks]
+    finite = [
+        {name: loss for name, loss in _stored(network).items() if loss.finite and name != UNSURE}
+        for network in networks
+    ]
     network, stored = max(zip(networks, finite, strict=True), key=lambda pair: len(pair[1]))
     candidates = network.assumed
     values = {words: network.evaluate(ModularTask(**task)) for words, task in candidates.items()}
@@ -192,9 +197,9 @@ def _stored(network: Imported) -> dict[str, Stored]:
 def compared(networks: Sequence[Imported]) -> tuple[list[str], list[str]]:
     """Say which stored losses contradict the computed ones, and which agree, or that none are stored."""
     contradictions, agreements = list[str](), list[str]()
-    for name in ("train_loss", "test_loss"):
+    for name, computed in COMPUTED.items():
         stored = {i: _stored(network)[name] for i, network in enumerate(networks) if name in _stored(network)}
-        values = {i: networks[i].evaluate()[name] for i in stored}
+        values = {i: networks[i].evaluate()[computed] for i in stored}
         wrong = [i for i in stored if not stored[i].agrees_with(values[i])]
         if not stored:
             continue
@@ -204,11 +209,13 @@ def compared(networks: Sequence[Imported]) -> tuple[list[str], list[str]]:
         at = f" (at {count} {len(stored)} checkpoints)" if len(stored) > 1 else ""
         words = f"they agree within 5%{at}"
         if wrong:
-            words = f"they differ by more than 5%{at}: the split, the task or the layout may differ"
+            batch = ", or the stored one may be that of a batch" if name == UNSURE else ""
+            words = f"they differ by more than 5%{at}: the split, the task or the layout may differ{batch}"
         if not stored[shown].finite:
             words = f"they do not agree{at}, since the stored loss is not a finite number"
+        of = f"{computed} " if name == UNSURE else ""
         notes = contradictions if wrong else agreements
-        notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {values[shown]:.5g}: {words}.")
+        notes.append(f"Stored {name}{where} {stored[shown].value:.5g}, computed {of}{values[shown]:.5g}: {words}.")
     if not contradictions and not agreements:
         last = networks[-1].evaluate()
         agreements.append(
