@@ -16,6 +16,10 @@ class SltGrokError(Exception):
     """
 
 
+class UserCodeError(SltGrokError):
+    """An error in the user's module or loss, which is its cause."""
+
+
 def shown(value: object) -> str:
     """Format a value for a message, shortened if it is long."""
     return _short.repr(value)

@@ -140,5 +140,8 @@ def _tensor(name: str, values: Any) -> Tensor:
         raise SltGrokError(f"data: expected numbers for {name}, got {type(values).__name__}") from error
     if not tensor.ndim:
         raise SltGrokError(f"data: expected two tensors with the samples along the first axis, {name} is one number")
+    if tensor.layout != torch.strided or tensor.is_meta:
+        wrong = "one on the meta device" if tensor.is_meta else "a sparse one; pass its to_dense()"
+        raise SltGrokError(f"data: expected a dense tensor of {name}, got {wrong}")
     tensor = tensor.detach().to(CPU)
     return tensor.clone() if tensor.is_inference() else tensor  # autograd refuses what `torch.inference_mode` made

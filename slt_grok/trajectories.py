@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, shown
+from slt_grok.models.copying import overlaps
 from slt_grok.models.network import Loss, Network, Parameters, cross_entropy
 from slt_grok.store import RunDirectory
 from slt_grok.store.run_directory import check_parameters
@@ -71,10 +73,13 @@ class Trajectory:
         Raises
         ------
         SltGrokError
-            There are no checkpoints, or one does not fit the module.
+            There are no checkpoints, one does not fit the module, or two share memory.
         """
-        if not checkpoints:
-            raise SltGrokError("checkpoints: expected at least one state dict")
+        if not isinstance(checkpoints, Mapping) or not checkpoints:
+            raise SltGrokError(f"checkpoints: expected a dict of state dicts by step, got {shown(checkpoints)}")
+        for step in checkpoints:
+            if not isinstance(step, Integral) or isinstance(step, bool) or step < 0:
+                raise SltGrokError(f"checkpoints: expected steps that are integers of at least 0, got {shown(step)}")
         steps = sorted(checkpoints)
         named = {f"checkpoint at step {step}": checkpoints[step] for step in steps}
         return cls.of_states(Network(module, task, loss), named, steps)
@@ -95,6 +100,11 @@ class Trajectory:
         selected = {origin: network.select_state(origin, saved) for origin, saved in states.items()}
         for origin, state in selected.items():
             check_parameters(origin, state, network.shapes, buffers=network.buffers)
+        for name in network.shapes:
+            by_origin = {origin: state[name] for origin, state in selected.items()}
+            shared = next(overlaps(by_origin), None) if name not in (network.frozen or ()) else None
+            if shared:
+                raise SltGrokError(f"{' and '.join(shared)}: share the memory of {name}; copy each state dict")
         network.set_constants(states)
         parameters = {name: torch.stack([state[name] for state in selected.values()]) for name in network.shapes}
         return cls(network, parameters, ("step",), {"step": np.array(steps)})

@@ -4,13 +4,14 @@ Chains need a loss that is an average over samples, the same whenever it is comp
 gradient is its derivative.
 """
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, UserCodeError
 from slt_grok.format import first_line
 from slt_grok.llc.sample_losses import losses_of_outputs
 from slt_grok.samples import described
@@ -22,6 +23,7 @@ STEPS = 1e-4, 1e-5  # of differences that show the derivative, relative to |w|
 DIRECTIONS = 2  # in which each weight moves
 SMOOTH, WRONG = 0.01, 0.03  # relative difference of the two, and of a gradient from them that is no derivative
 NAMED = 3  # weights in an error message
+BROADCASTS = "Using a target size"  # torch's warning
 
 
 @contextmanager
@@ -29,10 +31,12 @@ def explained(what: str) -> Iterator[None]:
     """Turn any error in the block into a sentence."""
     try:
         yield
+    except UserCodeError as error:
+        raise SltGrokError(f"{what}: {first_line(error.__cause__ or error)}") from error
     except SltGrokError:
         raise
     except Exception as error:
-        raise SltGrokError(f"{what}: {first_line(error) or type(error).__name__}") from error
+        raise SltGrokError(f"{what}: {first_line(error)}") from error
 
 
 def check_together(
@@ -94,8 +98,14 @@ def _kinds(outputs: Tensor, targets: Tensor) -> str:
 
 
 def _losses(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
-    with explained(f"loss: fails on {_kinds(outputs, targets)}"):
-        return network.loss(outputs, targets)
+    with explained(f"loss: fails on {_kinds(outputs, targets)}"), warnings.catch_warnings():
+        warnings.filterwarnings("error", BROADCASTS)
+        try:
+            return network.loss(outputs, targets)
+        except UserWarning as error:
+            raise SltGrokError(
+                f"loss: would broadcast {_kinds(outputs, targets)}; reshape the targets to the shape of the outputs"
+            ) from error
 
 
 @torch.no_grad()

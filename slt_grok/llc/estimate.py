@@ -48,6 +48,7 @@ CONSTANT_UPDATES = 300  # if the loss does not change, so that there is nothing 
 PILOTS = 0.3  # fraction of the progress bar
 
 
+@torch.enable_grad()
 def estimate(
     source: nn.Module | Trajectory,
     data: Any = None,
@@ -155,6 +156,8 @@ def estimate(
     >>> result = slt_grok.llc.estimate(module, (inputs, targets), n_beta=30, gamma=100)
     >>> float(result.llc), float(result.llc_se), str(result.llc_status.values)
     """
+    if torch.is_inference_mode_enabled():
+        raise SltGrokError("estimate: needs gradients; call it outside torch.inference_mode()")
     if not isinstance(sampler, Sampler | None):
         raise SltGrokError(f"sampler: expected a sampler such as slt_grok.llc.SGLD(step_size), got {sampler!r}")
     if on_progress is not None and not callable(on_progress):

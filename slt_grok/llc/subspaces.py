@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def _flat(tensor: Tensor) -> Tensor:
-    return tensor.reshape(len(tensor), -1)  # flatten(1) refuses scalars (N,)
+    return tensor.reshape(len(tensor), tensor.shape[1:].numel())  # flatten(1) refuses scalars (N,)
 
 
 class Whole:
@@ -28,7 +28,7 @@ class Whole:
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """Build tensors with these coordinates, and otherwise equal to `tensor`."""
-        return coordinates.reshape(-1, *tensor.shape[1:])
+        return coordinates.reshape(len(coordinates), *tensor.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,7 @@ class Entries:
 
     def place(self, coordinates: Tensor, tensor: Tensor) -> Tensor:
         """Replace these entries of the tensor."""
-        return (
-            tensor.reshape(len(tensor), -1)
-            .index_copy(1, self.index.to(tensor.device), coordinates)
-            .reshape(tensor.shape)
-        )
+        return _flat(tensor).index_copy(1, self.index.to(tensor.device), coordinates).reshape(tensor.shape)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Copying and calling a module without changing it, whatever it keeps as attributes."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,49 @@ KERNELS = (  # fused, on any device, without second derivatives; `torch.nn.atten
     (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
     (mha.get_fastpath_enabled, mha.set_fastpath_enabled),
 )
+
+
+def checked_weight(origin: object, name: str, value: Any) -> Tensor:
+    """Check that a value can be the weight or buffer with that name.
+
+    Raises
+    ------
+    SltGrokError
+        It is not a tensor, has no values, is sparse, or does not hold real numbers in at least 16 bits.
+    """
+    if not isinstance(value, Tensor):
+        wrong = f"a tensor, got {type(value).__name__}"
+    elif nn.parameter.is_lazy(value):
+        wrong = "an initialized tensor; call the module on a sample first"
+    elif value.is_meta:
+        wrong = "a tensor with values, got one on the meta device; load its values first"
+    elif value.layout != torch.strided:
+        wrong = "a dense tensor, got a sparse one; pass its to_dense()"
+    elif not value.is_floating_point():
+        wrong = f"real numbers, got {value.dtype}"
+        wrong += "; register it as a buffer" if isinstance(value, nn.Parameter) and not value.is_complex() else ""
+    elif torch.finfo(value.dtype).bits < 16:
+        wrong = f"real numbers in at least 16 bits, got {value.dtype}; convert it by float()"
+    else:
+        return value
+    raise SltGrokError(f"{origin}: {name}: expected {wrong}")
+
+
+def overlaps(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of names of tensors in overlapping ranges of memory."""
+    ranges = defaultdict[int, list[tuple[int, int, str]]](list)
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            start = tensor.data_ptr()
+            last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+            address = tensor.untyped_storage().data_ptr()
+            ranges[address].append((start, start + (last + 1) * tensor.element_size(), name))
+    for here in ranges.values():
+        reached, before = 0, ""
+        for start, end, name in sorted(here):
+            if start < reached:
+                yield before, name
+            reached, before = max((reached, before), (end, name))
 
 
 def copied(module: Module) -> Module:

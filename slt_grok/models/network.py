@@ -4,17 +4,19 @@ Everything that can be computed for many networks at once uses `torch.func.vmap`
 loop where it does not, so any `nn.Module` works, not only those of this package.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from slt_grok.errors import SltGrokError
-from slt_grok.models.copying import copied, prepared
+from slt_grok.errors import SltGrokError, UserCodeError, shown
+from slt_grok.format import first_line
+from slt_grok.models.copying import checked_weight, copied, overlaps, prepared
 from slt_grok.models.model import Model, record
 from slt_grok.models.vectorized import Axes, looped, vmap_works
 from slt_grok.tasks import Task
@@ -34,6 +36,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def as_floats(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert real inputs or targets to a precision; tokens and labels stay integers."""
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+@contextmanager
+def _user_code(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SltGrokError:
+        raise
+    except Exception as error:
+        raise UserCodeError(f"{what} fails: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class Network:
     Raises
     ------
     SltGrokError
-        The module cannot be copied.
+        The module cannot be copied, its weights have no values or share memory, or the loss is not a function.
     """
 
     module: nn.Module
@@ -72,12 +84,28 @@ class Network:
     _vmaps: dict[Any, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise SltGrokError(f"module: expected a torch.nn.Module, got {shown(self.module)}")
+        if isinstance(self.loss, type):
+            raise SltGrokError(f"loss: expected a function or module, got a class; pass {self.loss.__name__}()")
+        if not callable(self.loss):
+            raise SltGrokError(f"loss: expected a function (outputs, targets) -> losses, got {shown(self.loss)}")
+        state, parameters = self._tensors(self.module), dict(self.module.named_parameters())
+        for name, tensor in state.items():
+            checked_weight("module", name, tensor)
+        for one, other in overlaps(state):
+            if one in parameters or other in parameters:
+                raise SltGrokError(
+                    f"module: {one} and {other} share memory; tie them by assigning the parameter itself, not its data"
+                )
         names = self.frozen
         if names is None:
-            trainable = {name: parameter.requires_grad for name, parameter in self.module.named_parameters()}
+            trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
             names = [name for name, moves in trainable.items() if not moves and any(trainable.values())]
         object.__setattr__(self, "frozen", names)
-        object.__setattr__(self, "module", copied(self.module).eval().requires_grad_(False))
+        copy = copied(self.module)
+        copy.eval()  # which returns nothing if the module's `train` returns nothing
+        object.__setattr__(self, "module", copy.requires_grad_(False))
         if isinstance(self.loss, nn.Module):  # its weights of classes, for example, at the precision of the outputs
             object.__setattr__(self, "loss", copied(self.loss).double())
 
@@ -140,6 +168,8 @@ class Network:
         SltGrokError
             Two names of one tensor hold different values, or there is a tensor that the module does not have.
         """
+        if not isinstance(saved, Mapping):
+            raise SltGrokError(f"{origin}: expected a state dict, got {shown(saved)}; pass module.state_dict()")
         known = {*self.module.state_dict(), *dict(self.module.named_buffers())}
         for name in saved:
             if name not in known:
@@ -147,6 +177,8 @@ class Network:
         state = {}
         for name, names in self.names.items():
             here = [other for other in names if other in saved]
+            for other in here:
+                checked_weight(origin, other, saved[other])
             for other in here[1:]:
                 if not torch.equal(saved[here[0]], saved[other]):
                     raise SltGrokError(
@@ -172,8 +204,9 @@ class Network:
             first = None
             for origin, state in checkpoints.items():
                 value = state.get(name)
-                if value is None or value.shape != buffer.shape:
-                    got = "it is missing" if value is None else f"got {tuple(value.shape)}"
+                if not isinstance(value, Tensor) or value.shape != buffer.shape:
+                    got = f"got {tuple(value.shape) if isinstance(value, Tensor) else shown(value)}"
+                    got = "it is missing" if value is None else got
                     raise SltGrokError(f"{origin}: expected a tensor {name} of shape {tuple(buffer.shape)}, {got}")
                 first = value if first is None else first
                 if not torch.equal(value, first):
@@ -199,12 +232,15 @@ class Network:
         SltGrokError
             The module changes its inputs, so that another call would see others.
         """
+        dtypes = {tensor.dtype for tensor in parameters.values()}
+        dtype = reduce(torch.promote_types, dtypes) if dtypes else None
+        if len(dtypes) > 1:
+            parameters = {name: tensor.to(dtype) for name, tensor in parameters.items()}
         like = next(iter(parameters.values()), None)
-        dtype = None if like is None else like.dtype
         buffers = {name: b.to(dtype) for name, b in self.module.named_buffers() if b.is_floating_point()}
         inputs = inputs if dtype is None else as_floats(inputs, dtype)
         version = inputs._version
-        with prepared(self.module, like):
+        with _user_code(f"module: {type(self.module).__name__}"), prepared(self.module, like):
             outputs = self.call(self.module, buffers | dict(parameters), (inputs,), options)
         if inputs._version != version:
             raise SltGrokError(
@@ -214,7 +250,9 @@ class Network:
 
     def mean_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss over the samples for one set of parameters, a float64 scalar."""
-        return self.loss(self.outputs(parameters, inputs).double(), as_floats(targets, torch.float64)).double().mean()
+        outputs = self.outputs(parameters, inputs).double()
+        with _user_code("loss:"):
+            return self.loss(outputs, as_floats(targets, torch.float64)).double().mean()
 
     def mapped(
         self, function: Callable[..., Any], in_dims: Axes, trial: tuple[Any, ...], *variant: str
@@ -276,5 +314,6 @@ class Network:
             return module.stacked_gradients(stack, inputs, targets, own_data, wanted)
         leaves = {name: t.requires_grad_(name in wanted) for name, t in stack.items()}
         losses = self.stacked_mean_loss(leaves, inputs, targets, own_data)
-        gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in wanted], materialize_grads=True)
+        with _user_code("module: the gradient"):
+            gradients = torch.autograd.grad(losses.sum(), [leaves[name] for name in wanted], materialize_grads=True)
         return losses.detach(), dict(zip(wanted, gradients, strict=True))

@@ -1,6 +1,7 @@
 """Causal tests on planted circuits, where each effect is known, and on published networks."""
 
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,7 @@ def test_without_a_circuit_and_without_others():
 
 def test_bad_input_is_named():
     one = Trajectory.of(planted.clock(P, AMPLITUDES), ModularTask(P))
-    two = Trajectory.stack(one.network.module, {0: one.parameters, 1: one.parameters}, one.task)
+    two = Trajectory.stack(one.network.module, {0: one.parameters, 1: deepcopy(one.parameters)}, one.task)
     with pytest.raises(SltGrokError, match="one memorizing network, got 2"):
         causal.measure(one, memorizing=two)
     with pytest.raises(SltGrokError, match=r"shape \(6,\)"):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_the_planted_clock():
 
 def test_leading_dimensions_stay():
     one = trajectory(13)
-    both = Trajectory.stack(one.network.module, {4: one.parameters, 9: one.parameters}, one.task)
+    both = Trajectory.stack(one.network.module, {4: one.parameters, 9: deepcopy(one.parameters)}, one.task)
     data = topology.measure(both, landmarks=40)
     assert data.betti.dims[0] == "step"
     assert data.step.values.tolist() == [4, 9]

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_relabeling_twice_and_back():
 def test_leading_coordinates_stay():
     trajectory = random_network("sum", ModularTask(P))
     stacked = Trajectory.stack(
-        trajectory.network.module, {3: trajectory.parameters, 8: trajectory.parameters}, trajectory.task
+        trajectory.network.module, {3: trajectory.parameters, 8: deepcopy(trajectory.parameters)}, trajectory.task
     )
     after = relabel(stacked, np.roll(np.arange(P), 1))
     assert after.dims == ("step",)

@@ -29,7 +29,11 @@ def summed(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"loss": nn.MSELoss(reduction="sum"), "batch_size": 10}, "loss: expected the losses of the samples"),
         ({"loss": lambda outputs, targets: MSE(outputs, targets).item()}, "loss: expected a tensor"),
         ({"loss": lambda outputs, targets: MSE(outputs.detach(), targets)}, "loss: expected a tensor"),
-        ({"loss": "mse"}, "loss: fails on"),
+        ({"loss": "mse"}, "loss: expected a function .*got 'mse'"),
+        ({"loss": nn.MSELoss}, r"loss: expected a function or module, got a class; pass MSELoss\(\)"),
+        ({"data": (X, Y[:, 0])}, r"loss: would broadcast .*\(50, 1\).*\(50,\)"),
+        ({"data": (X, Y.expand(50, 3))}, r"loss: would broadcast .*\(50, 1\).*\(50, 3\)"),
+        ({"data": (X.to_sparse(), Y)}, "data: expected a dense tensor of inputs, got a sparse one"),
         ({"loss": None}, "loss: cross-entropy expects integer targets"),
         ({"loss": lambda o, t: ((o - t) ** 2).mean(), "data": (X, Y[:, 0])}, r"combines every output.*\(50,\)"),
         ({"loss": lambda o, t: (o - t).mean() ** 2}, "ignores which output belongs to which target"),
@@ -78,6 +82,49 @@ def test_weights_without_gradients_do_not_move() -> None:
     result = estimate(module, (X, Y), loss=MSE, **SHORT)
     assert result.dimension == 13
     assert "notes" not in result.attrs
+
+
+def test_gradients_are_computed_inside_no_grad_and_not_in_inference_mode() -> None:
+    with torch.no_grad():
+        assert np.isfinite(estimate(nn.Linear(2, 1), (X, Y), loss=MSE, **SHORT).llc)
+    with torch.inference_mode(), pytest.raises(SltGrokError, match=r"outside torch\.inference_mode"):
+        estimate(nn.Linear(2, 1), (X, Y), loss=MSE, **SHORT)
+
+
+class Late(nn.Linear):
+    """A linear map that fails in a later call, as when memory or a file runs out."""
+
+    calls = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        Late.calls += 1
+        if Late.calls > 150:
+            raise RuntimeError("boom\nsecond line")
+        return super().forward(input)
+
+
+def test_an_error_in_a_later_call_is_one_sentence() -> None:
+    with pytest.raises(SltGrokError, match=r"^module: Late fails: boom$"):
+        estimate(Late(2, 1), (X, Y), loss=MSE, **{**SHORT, "draws": 400})
+
+
+def test_weights_without_entries_are_ignored() -> None:
+    module = nn.Linear(2, 1)
+    module.register_parameter("empty", nn.Parameter(torch.zeros(3, 0)))
+    assert estimate(module, (X, Y), loss=MSE, **SHORT).dimension == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_mixed_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    for part in (module[1], module[0]):
+        trajectory = Trajectory.of(module, loss=MSE)
+        expected = estimate(trajectory, (X, Y), **SHORT).baseline_loss.item()
+        part.to(dtype)
+        result = estimate(module, (X, Y), loss=MSE, **SHORT)
+        assert result.baseline_loss.item() == pytest.approx(expected, rel=0.05)
+        Trajectory.of(module).network.outputs(module.state_dict(keep_vars=True), X)
 
 
 def test_a_devinterp_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

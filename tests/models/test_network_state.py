@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def test_every_kind_of_constant_has_the_precision_of_the_weights() -> None:
 
 def test_masks_are_those_of_the_checkpoints_if_they_agree() -> None:
     one, other = Shifted(torch.tensor([False, True, True])), Shifted(torch.tensor([True, True, True]))
-    trajectory = Trajectory.stack(Shifted(), {0: one.state_dict(), 5: one.state_dict()}, loss=MSE)
+    trajectory = Trajectory.stack(Shifted(), {0: one.state_dict(), 5: copy.deepcopy(one).state_dict()}, loss=MSE)
     outputs = trajectory.network.stacked_outputs(trajectory.stacked(), X)
     torch.testing.assert_close(outputs[1], one(X))
     with pytest.raises(SltGrokError, match=r"step 5: expected the same mask"):
@@ -160,6 +161,81 @@ def test_a_state_that_does_not_fit_is_named(
     changed = {**module().state_dict(), **change}
     with pytest.raises(SltGrokError, match=named):
         Trajectory.stack(module(), {0: {name: tensor for name, tensor in changed.items() if tensor is not None}})
+
+
+def tied_by_data(parts: tuple[slice, slice]) -> nn.Module:
+    module, memory = Tied(), torch.randn(8, 3)
+    module.head.weight = nn.Parameter(memory[parts[0]])
+    module.embed.weight = nn.Parameter(memory[parts[1]])
+    return module
+
+
+def test_weights_that_share_memory_are_refused() -> None:
+    with pytest.raises(SltGrokError, match=r"module: head\.weight and embed\.weight share memory; tie them"):
+        Network(tied_by_data((slice(0, 5), slice(3, 8))))
+    Network(tied_by_data((slice(0, 4), slice(4, 8))))  # different rows
+
+
+def test_state_dicts_that_were_not_copied_are_refused() -> None:
+    module, states, copies = nn.Linear(2, 1), {}, {}
+    for step in range(3):
+        states[step], copies[step] = module.state_dict(), copy.deepcopy(module.state_dict())
+        module.weight.data += 1
+    with pytest.raises(SltGrokError, match=r"at step 0 and .*at step 1: share the memory of weight; copy each"):
+        Trajectory.stack(module, states)
+    assert Trajectory.stack(module, copies).parameters["weight"].unique().numel() == 6
+    rows = torch.randn(3, 1, 2)  # one tensor, of which each step has another row
+    Trajectory.stack(module, {step: {"weight": rows[step], "bias": torch.zeros(1)} for step in range(3)})
+
+
+class ReturnsNothing(nn.Linear):
+    """A module whose `train` does not return it."""
+
+    def train(self, mode: bool = True) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().train(mode)
+
+
+def test_a_train_method_may_return_nothing() -> None:
+    assert not Network(ReturnsNothing(2, 1)).module.training
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (3, "module: expected a torch.nn.Module, got 3"),
+        (nn.LazyLinear(1), "module: weight: expected an initialized tensor"),
+        (nn.Linear(2, 1, device="meta"), "module: weight: expected a tensor with values"),
+        (nn.ParameterList([nn.Parameter(torch.ones(2).long(), False)]), "module: 0: .*int64; register it as a buffer"),
+        (nn.Linear(2, 1).to(torch.float8_e4m3fn), "module: weight: expected .* 16 bits, got torch.float8_e4m3fn"),
+    ],
+)
+def test_a_module_without_usable_weights_is_refused(module: Any, named: str) -> None:
+    with pytest.raises(SltGrokError, match=named):
+        Trajectory.of(module)
+
+
+WEIGHT, BIAS = torch.ones(1, 2), torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "named"),
+    [
+        ({}, "checkpoints: expected a dict of state dicts"),
+        ([{}], "checkpoints: expected a dict of state dicts"),
+        ({"a": {}, 1: {}}, "expected steps that are integers of at least 0, got 'a'"),
+        ({-1: {}}, "got -1"),
+        ({2.5: {}}, "got 2.5"),
+        ({1: 3}, "step 1: expected a state dict, got 3"),
+        ({1: nn.Linear(2, 1)}, r"step 1: expected a state dict, got Linear.*pass module\.state_dict\(\)"),
+        ({1: {"weight": [1, 2], "bias": BIAS}}, "step 1: weight: expected a tensor, got list"),
+        ({1: {"weight": WEIGHT.numpy(), "bias": BIAS}}, "step 1: weight: expected a tensor, got ndarray"),
+        ({1: {"weight": WEIGHT.to_sparse(), "bias": BIAS}}, "step 1: weight: expected a dense tensor"),
+        ({1: {"weight": WEIGHT.to("meta"), "bias": BIAS}}, "step 1: weight: expected a tensor with values"),
+    ],
+)
+def test_checkpoints_of_another_kind_are_refused(checkpoints: Any, named: str) -> None:
+    with pytest.raises(SltGrokError, match=named):
+        Trajectory.stack(nn.Linear(2, 1), checkpoints)
 
 
 def test_the_module_a_person_hands_in_is_never_changed() -> None:

@@ -1,6 +1,7 @@
 """Critical quantization and pruning of planted networks whose bits can be counted."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_the_last_place_is_found_from_any_guess(count, data) -> None:
 
 def test_bad_input_is_said() -> None:
     one = table(right())
-    two = Trajectory.stack(one.network.module, {0: one.parameters, 1: one.parameters}, one.task)
+    two = Trajectory.stack(one.network.module, {0: one.parameters, 1: deepcopy(one.parameters)}, one.task)
     for act in (compress, critical_bits):
         with pytest.raises(SltGrokError, match="expected one network, got 2"):
             act(two)
