@@ -7,13 +7,12 @@ configuration. The plugins of a run's manifest are imported only if the user nam
 
 import importlib
 import inspect
-import os
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib.metadata import entry_points
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from slt_grok import user_code
@@ -122,10 +121,9 @@ def load_plugins(modules: Iterable[str], origin: str, named: bool) -> None:
     """
     import_plugins()  # before the current folder could add entry points
     for module in modules:
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # plugins may be here, as with python -m
-        for name in accumulate(module.split("."), "{}.{}".format):  # a package runs before the modules in it
-            _import(name, origin, partial(user_code.import_plugin, named=named))
+        with user_code.importable(Path.cwd()):
+            for name in accumulate(module.split("."), "{}.{}".format):  # a package runs before the modules in it
+                _import(name, origin, partial(user_code.import_plugin, named=named))
 
 
 def _import(module: str, origin: str, load: Callable[[str], object] = importlib.import_module) -> None:

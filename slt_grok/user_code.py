@@ -13,8 +13,8 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -153,9 +153,21 @@ def call(reference: str) -> Any:
     """
     function = load(reference)
     try:
-        return function()
+        with importable(Path(reference).parent):
+            return function()
     except (Exception, SystemExit) as error:
         raise CodeError(f"{reference.partition('@')[0]}: fails with {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let code in the block import its neighbors; libraries that look for optional modules later do not find them."""
+    path = str(folder)
+    sys.path.append(path)
+    try:
+        yield
+    finally:
+        sys.path.remove(path)
 
 
 def short(text: str) -> str:
@@ -169,10 +181,9 @@ def _module(file: Path, source: bytes, digest: str) -> ModuleType:
     if alias not in sys.modules:
         module = sys.modules[alias] = ModuleType(alias)
         module.__file__ = str(file)
-        if str(file.parent) not in sys.path:
-            sys.path.append(str(file.parent))  # it may import its neighbors
         try:
-            exec(compile(source, file, "exec"), vars(module))
+            with importable(file.parent):
+                exec(compile(source, file, "exec"), vars(module))
         except (Exception, SystemExit) as error:
             del sys.modules[alias]
             raise CodeError(f"{file}: fails with {type(error).__name__}: {error}") from error

@@ -11,6 +11,7 @@ import pytest
 
 from slt_grok.errors import SltGrokError
 from slt_grok.registry import import_plugins, load_plugins
+from slt_grok.user_code import call, permit
 from tests.conftest import Command, edit_manifest
 
 
@@ -76,3 +77,17 @@ def test_the_current_folder_adds_no_entry_points(foreign: Path) -> None:
     with pytest.raises(SltGrokError, match="was never named"):
         load_plugins(["evil"], "manifest.json", named=False)
     assert not (foreign / "executed").exists()
+
+
+def test_the_current_folder_is_not_searched_by_others(foreign: Path) -> None:
+    load_plugins(["json"], "manifest.json", named=False)
+    assert str(foreign) not in sys.path
+    assert call(permit_in(foreign)) == 5
+    assert str(foreign) not in sys.path
+
+
+def permit_in(folder: Path) -> str:
+    """Permit a function that imports a neighbor when it is called."""
+    (folder / "neighbor.py").write_text("x = 5")
+    (folder / "mine.py").write_text("def f():\n    from neighbor import x\n    return x\n")
+    return permit("mine.py:f", "--data")
