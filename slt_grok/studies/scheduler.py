@@ -33,10 +33,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_started(run: PlannedRun, folder: Path) -> bool:
+    """Return whether a run has a directory; of a large study most have none, and nothing else need be looked for."""
+    return os.path.isdir(os.path.join(folder, run.name))
+
+
 def status(run: PlannedRun, folder: Path) -> Status:
     """Read the status of a run; `missing` includes runs that were started but are not complete."""
     if run.config is None:
         return "refused"
+    if not is_started(run, folder):
+        return "missing"
     path = folder / run.name
     if failures(path):
         return "failed"
@@ -50,8 +57,8 @@ def current_runs(study: Study, folder: Path) -> list[PlannedRun]:
     """List the runs to execute; a batch whose training failed for good is replaced by single-seed runs."""
     runs = []
     for run in study.runs:
-        failure = failures(folder / run.name).get(TRAINING, {}) if run.config is not None else {}
-        split = len(run.seeds) > 1 and failure.get("final", False)
+        several = run.config is not None and len(run.seeds) > 1 and is_started(run, folder)
+        split = several and failures(folder / run.name).get(TRAINING, {}).get("final", False)
         runs += [run.with_single_seed(seed) for seed in run.seeds] if split else [run]
     return runs
 

@@ -16,7 +16,7 @@ from slt_grok.studies.grid import PlannedRun, Study, load_study_file
 from slt_grok.studies.lock import locked
 from slt_grok.studies.provenance import environment
 from slt_grok.studies.results import INDEX, TABLE
-from slt_grok.studies.scheduler import cores, current_runs, execute_runs, pending_runs, status
+from slt_grok.studies.scheduler import cores, current_runs, execute_runs, is_started, pending_runs, status
 from slt_grok.studies.table import build_table, write_table
 from slt_grok.studies.worker import failures
 
@@ -100,6 +100,8 @@ def plan_table(study: Study, folder: Path, costs: Costs) -> Table:
 
 
 def _stages(run: PlannedRun, folder: Path) -> list[str]:
+    if not is_started(run, folder):
+        return []
     directory = RunDirectory(folder / run.name)
     return list(directory.manifest["stages"]) if directory.exists else []
 
