@@ -9,12 +9,12 @@ import xarray as xr
 from slt_grok import user_code
 from slt_grok.config import RunConfig
 from slt_grok.format import MISSING, known, listing, percent, plural, plus_minus, step, step_interval
-from slt_grok.llc.diagnostics import EXCLUDED, TRUSTED, LLCStatus
+from slt_grok.llc.diagnostics import EXCLUDED, LLCStatus
 from slt_grok.llc.tables import doubt_about, low_by
 from slt_grok.measurement import Table
 from slt_grok.store import RunDirectory
+from slt_grok.transitions.summary import llc_dropped, trusts_none
 
-DROP_ERRORS, DROP_FRACTION = 3.0, 0.1  # a peak is the largest of many estimates, so 1.96 would detect drops in noise
 ENDS = {"peak": "peak", "final": "end"}
 Summary = Mapping[str, Any]
 
@@ -30,16 +30,6 @@ def by_seed(summary: Summary) -> dict[str, Summary]:
     return dict(summary.get("seeds") or ({"": summary} if summary else {}))
 
 
-def llc_dropped(summary: Summary) -> bool | None:
-    """Check whether the LLC ends below its peak by 3 standard errors and 10% of the peak; None if unknown."""
-    if trusts_none(summary):
-        return None
-    drop, error, peak = (summary.get(key) for key in ("llc_drop", "llc_drop_se", "llc_peak"))
-    if not known(drop) or not known(error) or not known(peak):
-        return None
-    return drop > max(DROP_ERRORS * error, DROP_FRACTION * abs(peak))
-
-
 def headline(summary: Summary) -> str:
     """Summarize the run in one sentence, which names LLC estimates that are omitted, and an untrusted peak or end."""
     if trusts_none(summary):
@@ -48,12 +38,6 @@ def headline(summary: Summary) -> str:
         doubts = [untrusted_end(summary, name) for name in ENDS]
     remarks = [omitted_estimates(summary), *doubts]
     return "; ".join([_outcome(summary).removesuffix("."), *filter(None, remarks)]) + "."
-
-
-def trusts_none(summary: Summary) -> bool:
-    """Check whether there are LLC estimates, but none that is trusted."""
-    statuses = summary.get("llc_statuses") or {}
-    return bool(statuses) and not set(statuses) & set(TRUSTED)
 
 
 def omitted_estimates(summary: Summary) -> str:
@@ -139,7 +123,8 @@ def _outcome(summary: Summary) -> str:
         return "The network neither memorized its train set nor generalized."
     text = "The network generalized" if generalized else "The network memorized its train set and did not generalize"
     if not drops:
-        return f"{text}." if summary.get("llc_statuses") else f"{text}; its LLC was not measured."
+        measured = summary.get("llc_statuses") or known(summary.get("llc_peak"))
+        return f"{text}." if measured else f"{text}; its LLC was not measured."
     if generalized:
         return text + (", and its LLC dropped." if drops[0] else ", and no drop of its LLC was seen.")
     return text + (", yet its LLC dropped." if drops[0] else ", and its LLC shows no drop.")

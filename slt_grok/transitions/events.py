@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.stats import norm
 
 from slt_grok.change import find_change
 from slt_grok.rules import ACCURACY
 from slt_grok.transitions.measures import Curve
 
 PHASES = ("memorization", "circuit_formation", "cleanup")
+DROP_ERRORS, DROP_FRACTION = 3.0, 0.1
 CIRCUIT_LOSSES = ("restricted_loss_sum", "excluded_loss")
 
 
@@ -90,3 +92,13 @@ def llc_drop(curve: Curve) -> Drop:
     (peak, peak_se), (final, final_se) = ((values[i], errors[i]) for i in (top, -1))
     numbers = (peak, peak_se, steps[top], final, final_se, steps[-1], peak - final, np.hypot(peak_se, final_se))
     return Drop(*map(float, numbers))
+
+
+def is_drop(drop: float, error: float, peak: float, estimates: int) -> bool:
+    """Check whether a peak exceeds the end by more than noise, and by 10% of the peak.
+
+    The difference of two estimates would have to exceed 3 standard errors. As the largest of `estimates`, a peak does
+    that by chance more often, so that the limit is raised to have the same probability (Bonferroni): 3.8 for 20.
+    """
+    errors = norm.isf(norm.sf(DROP_ERRORS) / max(estimates, 1))
+    return bool(drop > max(errors * error, DROP_FRACTION * abs(peak)))

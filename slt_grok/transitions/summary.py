@@ -1,6 +1,7 @@
 """The summary of a run for scripts, `summary.json`."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from slt_grok.errors import SltGrokError
-from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED, descent_in
+from slt_grok.llc.diagnostics import DOUBTFUL, EXCLUDED, TRUSTED, LLCStatus, descent_in
 from slt_grok.measurement import Data
-from slt_grok.transitions.events import PHASES, Drop, llc_drop
+from slt_grok.transitions.events import PHASES, Drop, is_drop, llc_drop
 from slt_grok.transitions.measures import Curves
 
 ENDS = {"step": "", "low": "_low", "high": "_high"}
@@ -70,6 +71,28 @@ def summarize(data: Data) -> dict[str, Any]:
     return summaries[0] if len(summaries) == 1 else _combine(summaries, seeds) | {"seeds": seeds}
 
 
+def trusts_none(summary: Mapping[str, Any]) -> bool:
+    """Check whether there are LLC estimates, but none that is trusted."""
+    statuses = summary.get("llc_statuses") or {}
+    return bool(statuses) and not set(statuses) & set(TRUSTED)
+
+
+def llc_dropped(summary: Mapping[str, Any]) -> bool | None:
+    """Check whether the LLC of one seed drops, see `is_drop`; None if the peak or the end is not known well enough.
+
+    The end must be trusted, and the peak must not be `not converged`, since it may then be too high; with the other
+    untrusted statuses, it is at least not. Melted and diverged estimates are omitted.
+    """
+    drop, error, peak_llc = (summary.get(f"llc_{key}") for key in ("drop", "drop_se", "peak"))
+    end, peak = summary.get("llc_final_status"), summary.get("llc_peak_status")
+    if drop is None or error is None or peak_llc is None:
+        return None
+    if (end and end not in TRUSTED) or peak == LLCStatus.NOT_CONVERGED or trusts_none(summary):
+        return None
+    statuses = summary.get("llc_statuses") or {}
+    return is_drop(drop, error, peak_llc, sum(count for status, count in statuses.items() if status not in EXCLUDED))
+
+
 def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[str, Any]:
     """Summarize one seed."""
     drop = llc_drop(curves.get("llc", seed)) if "llc" in curves.names else Drop()
@@ -99,7 +122,8 @@ def _summarize_seed(transitions: xr.Dataset, curves: Curves, seed: int) -> dict[
         .dropna(subset=list(ENDS))
         .sort_values("step", kind="stable")
     )
-    summary["order_of_events"] = _records(events)
+    dropped = llc_dropped(summary)
+    summary["order_of_events"] = _records(events.loc[events.measure != ("llc" if dropped is False else "")])
     halves = next((event for event in summary["order_of_events"] if event["measure"] == "llc"), {})
     summary |= {f"llc_half_way_{part}": halves.get(part) for part in ENDS}
     summary["flags"] = _flags(summary, set(events.measure), transitions.measure.values.tolist())
@@ -136,9 +160,13 @@ def _flags(summary: dict[str, Any], present: set[str], measured: list[str]) -> l
         flags.append("there is no test set, so generalization cannot be assessed")
     elif summary["test_accuracy_final"] is not None and summary["generalization_step"] is None:
         flags.append("test accuracy never reached its threshold: the network did not generalize")
-    if "llc" in measured and "llc" not in present:
-        flags.append("the LLC does not drop by more than 10% of its peak and 3 standard errors")
-    statuses = summary["llc_statuses"] or {}
+    statuses, dropped = summary["llc_statuses"] or {}, llc_dropped(summary)
+    if dropped is False:
+        flags.append("no drop of the LLC: its peak exceeds its end by less than 10% or what noise can explain")
+    elif dropped and "llc" not in present:
+        flags.append("the LLC drops, but when it is half way cannot be determined")
+    elif dropped is None and "llc" in measured and summary["llc_drop_se"] is not None:
+        flags.append("whether the LLC drops cannot be determined, since its peak or its end is not trusted")
     for status in (*EXCLUDED, *DOUBTFUL):
         if status in statuses:
             count = f"{statuses[status]} of {sum(statuses.values())} LLC estimates"

@@ -61,7 +61,7 @@ def test_an_untrusted_peak_or_end_is_never_printed_without_its_status():
     assert numbers["Final LLC*"] == "20.00 ± 0.20 (not converged) at step 2,600"
     assert numbers["LLC drop*"] == f"473.4 ± 3.0 (peak: {low}; end: not converged)"
     assert summary.headline(PEAK) == (
-        "The network generalized, and its LLC dropped; the network at the peak of the LLC is not a minimum "
+        "The network generalized; the network at the peak of the LLC is not a minimum "
         "(its LLC is low by 31.5 to 63); the final LLC is not converged."
     )
     trusted = PEAK | {"llc_peak_status": "effective", "llc_peak_descent": None, "llc_final_status": "converged"}

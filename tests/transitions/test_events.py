@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from slt_grok.transitions.events import first_step_at, llc_drop, phase_ends
+from slt_grok.transitions.events import first_step_at, is_drop, llc_drop, phase_ends
 from slt_grok.transitions.measures import Curve
+from slt_grok.transitions.summary import llc_dropped
 
 NAN = float("nan")
 
@@ -62,3 +63,32 @@ def test_without_standard_errors_the_drop_has_none():
     drop = llc_drop(Curve(np.array([0, 1]), np.array([5.0, 2.0])))
     assert drop.drop == 3
     assert np.isnan(drop.drop_se)
+
+
+def test_the_peak_of_pure_noise_is_rarely_a_drop():
+    """The largest of many estimates exceeds any single one by 3 standard errors much more often than 1 in 740."""
+    values = np.random.default_rng(0).normal(10, 1, (20_000, 20))
+    drops = values.max(1) - values[:, -1]
+    assert np.mean(drops > 3 * 2**0.5) > 0.005
+    assert np.mean([is_drop(drop, 2**0.5, 10, 20) for drop in drops]) < 0.002
+    assert is_drop(60, 3, 160, 20)
+    assert not is_drop(10, 0.1, 160, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [
+        ({}, True),
+        ({"llc_final_status": "not converged"}, None),
+        ({"llc_peak_status": "not converged"}, None),
+        ({"llc_peak_status": "not a minimum"}, True),
+        ({"llc_drop_se": 18}, True),
+        ({"llc_drop_se": 18, "llc_statuses": {"effective": 20}}, False),
+        ({"llc_drop_se": 18, "llc_statuses": {"effective": 1, "melted": 19}}, True),
+        ({"llc_statuses": {"not a minimum": 3}}, None),
+        ({"llc_drop_se": None}, None),
+    ],
+)
+def test_a_drop_needs_a_trusted_end(changes, dropped):
+    summary = {"llc_drop": 60, "llc_drop_se": 3, "llc_peak": 160, "llc_statuses": {"effective": 1}}
+    assert llc_dropped(summary | {"llc_final_status": "effective", "llc_peak_status": "effective"} | changes) is dropped
