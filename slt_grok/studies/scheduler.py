@@ -49,7 +49,9 @@ def status(run: PlannedRun, folder: Path) -> Status:
         return "failed"
     directory = RunDirectory(path)
     stages = directory.manifest["stages"] if directory.exists else {}
-    complete = all(stage in stages for stage in (TRAINING, *run.measurements)) and (path / SUMMARY).is_file()
+    labels = (TRAINING, *run.measurements)
+    complete = all(label in stages and directory.measurement_path(label).is_file() for label in labels)
+    complete = complete and (path / SUMMARY).is_file()
     return "available" if complete and (not run.page or (path / "report.html").is_file()) else "missing"
 
 
