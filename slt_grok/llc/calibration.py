@@ -35,7 +35,9 @@ VARYING = "a loss exceeded the posterior's range: HMC with three times the rule'
 TEMPERATURE_RATIOS = (1, 4, 16)
 BURN_IN_FRACTION = 0.3
 PILOT_FRACTION, PILOTS = 0.075, 6
-PILOT_NUMBERS = 2_048  # chains x coordinates, for 4 to 64 chains: curvature varies most in low dimensions
+SHORTEST_LEG = 100  # updates of a pilot
+PILOT_NUMBERS = 2_048  # chains x coordinates: curvature varies most in low dimensions
+FEWEST_PILOTS, MOST_PILOTS = 4, 64  # chains
 SETTLED = 1.25  # two curvatures within this factor count as equal
 UNSTABLE = 8  # factor by which the curvature exceeds the expected one if a step was unstable: h sqrt(A) above 2
 STRIDE = 8  # largest factor by which n_beta grows between pilots
@@ -96,6 +98,7 @@ def calibrate(
     gamma: float | None = None,
     n_beta: float | None = None,
     batch_size: int | None = None,
+    chains: int = MOST_PILOTS,
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> Calibration:
@@ -111,6 +114,8 @@ def calibrate(
         Values to keep; chosen by the rule if None.
     batch_size : int or None, optional
         Batch size of the chains; the curvature is measured on the same batches.
+    chains : int, optional
+        Largest number of chains for each network.
     seed : int, optional
         Seed of the pilots.
     on_progress : callable, optional
@@ -124,7 +129,7 @@ def calibrate(
     gamma_reason = "given" if gamma is not None else f"d / ({RHO} |w*|^2), or d where w* is 0"
     gamma = localization(problem) if gamma is None else gamma
     given, target = n_beta, (updates / SWEEPS) ** 2 * gamma
-    pilot = _Pilot(problem, max(100, round(PILOT_FRACTION * updates)), gamma, batch_size, seed)
+    pilot = _Pilot(problem, max(SHORTEST_LEG, round(PILOT_FRACTION * updates)), gamma, batch_size, seed, chains)
     n_beta = 1.0 if given is None else given
     curvature = pilot.curvature(n_beta, pilot.spread)
     if given is None:
@@ -176,16 +181,18 @@ class _Pilot:
 
     Parameters
     ----------
-    problem, gamma, batch_size, seed : Problem, float, int or None, int
+    problem, gamma, batch_size, seed, chains : Problem, float, int or None, int, int
         See `calibrate`.
     updates : int
         Number of updates per leg.
     """
 
-    def __init__(self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int) -> None:
+    def __init__(
+        self, problem: Problem, updates: int, gamma: float, batch_size: int | None, seed: int, chains: int
+    ) -> None:
         self.problem, self.gamma, self.seed = problem, gamma, seed
         self.schedule = Schedule(updates - 4, 4, 1, batch_size)
-        self.chains = max(4, min(64, PILOT_NUMBERS // problem.d))
+        self.chains = max(FEWEST_PILOTS, min(chains, PILOT_NUMBERS // problem.d))
         center = problem.subspace.coordinates(problem.trajectory.stacked(problem.dtype))
         self.position = self.center = center.repeat_interleave(self.chains, 0)
         noise = torch.randn(self.position.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -14,10 +14,12 @@ import xarray as xr
 from torch import nn
 
 from slt_grok.errors import SltGrokError
+from slt_grok.format import listing
 from slt_grok.llc.budget import Budget
 from slt_grok.llc.calibration import (
     BURN_IN_FRACTION,
     LONGER_STEP,
+    MOST_PILOTS,
     SAFETY,
     TEMPERATURE_RATIOS,
     VARYING,
@@ -178,6 +180,8 @@ def estimate(
         raise SltGrokError(f"n_beta: expected a number or several, got {n_beta!r}") from error
     if n_betas is not None and not (n_betas and all(0 < value < math.inf for value in n_betas)):
         raise SltGrokError(f"n_beta ({n_beta}) must be above 0 and finite")
+    automatic = draws is None and updates is None
+    budget = Budget(max_seconds if automatic else None)
     problem = Problem.from_inputs(source, data, loss, subspace, dtype, finite_minimizer)
     wide = n_betas is None or n_betas[0] / n_betas[-1] > TEMPERATURE_RATIOS[-1] - 0.1
     extrapolates = problem.finite_minimizer and wide
@@ -197,30 +201,30 @@ def estimate(
             observers=observers,
             on_progress=on_progress or ignore,
         )
-    automatic, seek = draws is None and updates is None, n_betas is None and problem.finite_minimizer
+    seek = n_betas is None and problem.finite_minimizer
     if chains is None:
         chains = max(4, min(128, COORDINATES // problem.d)) if seek else 4
     total = updates or (UPDATES if problem.finite_minimizer else EFFECTIVE_UPDATES)
     if thinning is None:
         thinning = max(1, total // SEEK_DRAWS) if seek and draws is None else 1
     schedule = _schedule(total, draws, burn_in, thinning, batch_size)
+    chosen = [name for name, value in {"sampler": sampler, "n_beta": n_betas, "gamma": gamma}.items() if value is None]
     if not problem.finite_minimizer and batch_size is None and sampler is None and schedule.burn_in >= SHORTEST_BURN_IN:
         sampler = AdaptiveLangevin(adaptation=min(AdaptiveLangevin.adaptation, schedule.burn_in))
         n_betas, gamma = n_betas or [float(len(problem.inputs))], localization(problem) if gamma is None else gamma
     check(problem, schedule, n_betas, gamma, chains, box, sampler or UnderdampedLangevin(1.0))
     settings = {"chains": chains, "box": box, "device": device, "seed": seed, "observers": observers}
-    attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians)
+    attempt = partial(_attempt, problem, sampler=sampler, n_betas=n_betas, curvatures=hessians, chosen=chosen)
     tuning = sampler.adaptation if isinstance(sampler, AdaptiveLangevin) else 0
     scaled = partial(_scaled, shortest_burn_in=tuning)
-    budget = Budget(max_seconds if automatic else None)
     with progress("llc", 100, "%") if on_progress is None else nullcontext(on_progress) as report:
         if automatic:
             temperatures = len(n_betas or TEMPERATURE_RATIOS)
             share = SCOUT if seek else 1.0  # of the updates, in the first attempt
-            settings["chains"], fraction = budget.fit(
-                problem, schedule, settings["chains"], temperatures, share, report
-            )
+            settings["chains"], fraction = budget.fit(problem, schedule, chains, temperatures, share, report)
             schedule = scaled(schedule, fraction)
+            if settings["chains"] < chains:
+                attempt = partial(attempt, pilot_chains=settings["chains"])
         attempt = partial(attempt, **settings)
         if not seek or not automatic:
             return attempt(schedule, gamma, on_progress=report)
@@ -299,25 +303,32 @@ def _attempt(
     *,
     sampler: Sampler | None,
     n_betas: list[float] | None,
+    chosen: Sequence[str],
+    pilot_chains: int = MOST_PILOTS,
     on_progress: ProgressCallback,
     **settings: Any,
 ) -> xr.Dataset:
-    """Make one estimate, with omitted settings chosen by the rule for this number of updates."""
+    """Make one estimate, with omitted settings chosen by the rule for this number of updates.
+
+    `chosen` names the settings that the user did not give.
+    """
     if sampler is not None and n_betas is not None and gamma is not None:
         result = sample(problem, sampler, schedule, n_betas=n_betas, gamma=gamma, on_progress=on_progress, **settings)
-        return result.assign_attrs(calibration="settings given")
-    options = {"gamma": gamma, "batch_size": schedule.batch_size, "seed": settings["seed"]}
+        return result.assign_attrs(calibration=f"chosen: {listing(chosen)}" if chosen else "settings given")
+    options = {"batch_size": schedule.batch_size, "seed": settings["seed"], "chains": pilot_chains}
     n_beta, pilots = None if n_betas is None else n_betas[0], stretch(on_progress, 0, PILOTS)
-    chosen = calibrate(problem, schedule.updates, n_beta=n_beta, **options, on_progress=pilots)
+    rule = calibrate(problem, schedule.updates, gamma=gamma, n_beta=n_beta, **options, on_progress=pilots)
     if n_betas is None:
-        n_betas = [chosen.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if problem.finite_minimizer else (1,))]
-    settings |= {"gamma": chosen.gamma, "on_progress": stretch(on_progress, PILOTS, 1)}
+        n_betas = [rule.n_beta / ratio for ratio in (TEMPERATURE_RATIOS if problem.finite_minimizer else (1,))]
+    settings |= {"gamma": rule.gamma, "on_progress": stretch(on_progress, PILOTS, 1)}
     bounded = settings["curvatures"] is not None and schedule.batch_size is None and sampler is None
-    notes = chosen.reasons
+    notes = rule.reasons
+    if gamma is not None and "gamma" in chosen:
+        notes = f"gamma: {gamma:.4g}, chosen in an initial run", *notes[1:]
     try:
-        result = sample(problem, sampler or chosen.sampler, schedule, n_betas=n_betas, bounded=bounded, **settings)
+        result = sample(problem, sampler or rule.sampler, schedule, n_betas=n_betas, bounded=bounded, **settings)
     except OutOfReach:  # HMC with the same number of gradients
-        hmc, notes = chosen.for_varying_curvature, (*notes, VARYING)
+        hmc, notes = rule.for_varying_curvature, (*notes, VARYING)
         burn_in = schedule.burn_in // hmc.leapfrog
         schedule = replace(schedule, burn_in=burn_in, draws=schedule.updates // hmc.leapfrog - burn_in, thinning=1)
         result = sample(problem, hmc, schedule, n_betas=[value / LONGER_STEP**2 for value in n_betas], **settings)

@@ -93,6 +93,36 @@ def test_a_limit_that_is_none_is_refused(wrong: Any) -> None:
         llc.estimate(*regression(), loss=torch.nn.functional.mse_loss, max_seconds=wrong)
 
 
+class Deciding(torch.nn.Linear):
+    """A module that vmap cannot evaluate, and that counts its calls."""
+
+    calls = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        Deciding.calls += 1
+        return super().forward(input) if self.weight.sum().item() > -1e9 else input
+
+
+def test_without_time_a_module_in_a_loop_is_called_as_often_as_the_shortest_estimate_needs() -> None:
+    _, (inputs, _) = regression()
+    module, notes = Deciding(3, 1), list[str]()
+    llc.estimate(
+        module, (inputs, module(inputs).detach()), loss=torch.nn.functional.mse_loss, max_seconds=1e-6,
+        on_progress=lambda fraction, note="": notes.append(note),
+    )  # fmt: skip
+    assert "the shortest estimate" in notes[0]
+    assert Deciding.calls < 8_000  # more than 20,000 with as many chains in the pilots as without a limit
+
+
+def test_settings_that_were_not_given_are_not_called_given() -> None:
+    module, (inputs, targets) = regression()
+    result = llc.estimate(module, (inputs, targets), loss=torch.nn.functional.mse_loss, max_seconds=1)
+    assert "given" not in result.attrs["calibration"]
+    classifier = torch.nn.Linear(3, 2)
+    result = llc.estimate(classifier, (inputs, torch.arange(40) % 2), n_beta=40, max_seconds=1e-6)
+    assert result.attrs["calibration"] == "chosen: sampler and gamma"
+
+
 def test_given_lengths_are_kept() -> None:
     module, data = regression()
     result = llc.estimate(
