@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import SltGrokError, one_line
+from slt_grok.format import first_line
 
 PATTERN = r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)"
 REFERENCE = re.compile(PATTERN + r"@(?P<digest>[0-9a-f]{64})")
@@ -156,7 +157,7 @@ def call(reference: str) -> Any:
         with importable(Path(reference).parent):
             return function()
     except (Exception, SystemExit) as error:
-        raise CodeError(f"{reference.partition('@')[0]}: fails with {type(error).__name__}: {error}") from error
+        raise _failure(reference.partition("@")[0], error) from error
 
 
 @contextmanager
@@ -176,8 +177,13 @@ def short(text: str) -> str:
     return f"{Path(match['file']).name}:{match['function']}" if match else text
 
 
+def _failure(where: object, error: BaseException) -> CodeError:
+    return CodeError(one_line(f"{where}: fails with {type(error).__name__}: {first_line(error)}"))
+
+
 def _module(file: Path, source: bytes, digest: str) -> ModuleType:
-    alias = f"slt_grok_code_{digest[:16]}"  # under which worker processes unpickle its functions
+    key = hashlib.sha256(f"{file}@{digest}".encode()).hexdigest()  # a copy in another folder has other neighbors
+    alias = f"slt_grok_code_{key[:16]}"  # under which worker processes unpickle its functions
     if alias not in sys.modules:
         module = sys.modules[alias] = ModuleType(alias)
         module.__file__ = str(file)
@@ -186,7 +192,7 @@ def _module(file: Path, source: bytes, digest: str) -> ModuleType:
                 exec(compile(source, file, "exec"), vars(module))
         except (Exception, SystemExit) as error:
             del sys.modules[alias]
-            raise CodeError(f"{file}: fails with {type(error).__name__}: {error}") from error
+            raise _failure(file, error) from error
     return sys.modules[alias]
 
 

@@ -91,3 +91,19 @@ def permit_in(folder: Path) -> str:
     (folder / "neighbor.py").write_text("x = 5")
     (folder / "mine.py").write_text("def f():\n    from neighbor import x\n    return x\n")
     return permit("mine.py:f", "--data")
+
+
+def test_equal_files_in_two_folders_are_two_modules(nothing_permitted: Path) -> None:
+    for folder in ("one", "other"):
+        (nothing_permitted / folder).mkdir()
+        (nothing_permitted / folder / "net.py").write_text("def where(): return __file__\n")
+        named = nothing_permitted / folder / "net.py"
+        assert call(permit(f"{named}:where", "--data")) == str(named.resolve())
+
+
+def test_an_error_of_several_lines_is_one_short_sentence(nothing_permitted: Path) -> None:
+    (nothing_permitted / "net.py").write_text("def f(): raise ValueError('a' * 500 + chr(10) + 'second')\n")
+    with pytest.raises(SltGrokError, match=r"net\.py:f: fails with ValueError: a") as caught:
+        call(permit(f"{nothing_permitted / 'net.py'}:f", "--data"))
+    assert len(str(caught.value)) <= 300
+    assert "second" not in str(caught.value)
