@@ -256,7 +256,8 @@ def _reason(network: Network, needs: Sequence[str]) -> str | None:
         got = "none" if task is None else f"a {getattr(task, 'name', type(task).__name__)} task"
         return f"expected {lacking}, got {got}"
     if lacking := lacks(network, needs):
-        return f"expected {lacking}, got {type(network.module).__name__}"
+        how = "name the sites of your own network by slt-grok import --sites"
+        return f"expected {lacking}, got {type(network.module).__name__}; {how}"
     return None
 
 

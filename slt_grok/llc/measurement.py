@@ -9,7 +9,7 @@ import xarray as xr
 
 from slt_grok.format import number, sentence
 from slt_grok.llc import restrictions
-from slt_grok.llc.diagnostics import HEALTHY, LLCStatus
+from slt_grok.llc.diagnostics import HEALTHY, TRUSTED, LLCStatus
 from slt_grok.llc.milestones import at_milestones
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.sample import sample
@@ -91,7 +91,7 @@ class LLC(Measurement):
         omitted = int((llc.chain_health != HEALTHY).sum())
         if omitted:
             notes.append(f"{omitted} of {llc.chain_health.size} chains failed and were omitted; the table names them.")
-        return notes + melted_note(llc)
+        return notes + melted_note(llc) + untrusted_note(llc)
 
 
 def estimate_by(
@@ -205,6 +205,18 @@ def noise_note(llc: xr.Dataset) -> str:
         "of all estimates has the values. An LLC close to it says how the loss grows at the window's edge, not how a "
         "posterior fills the window."
     )
+
+
+def untrusted_note(llc: xr.Dataset) -> list[str]:
+    """Say what can be done where no network is a minimum, or no other estimate is trusted."""
+    if llc.llc_status.isin(TRUSTED).any():
+        return []
+    return [
+        "No LLC here is trusted. If most networks are not a minimum, chains continue training: train longer or at a "
+        "smaller learning rate, or take some full-batch steps before a checkpoint is saved. A smaller n_beta, by "
+        "--config, compares the loss with more noise. Features of very different scales slow every chain down: "
+        "standardize them."
+    ]
 
 
 def melted_note(llc: xr.Dataset) -> list[str]:

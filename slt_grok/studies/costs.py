@@ -20,6 +20,7 @@ import torch
 
 from slt_grok.config import RunConfig
 from slt_grok.errors import SltGrokError
+from slt_grok.format import duration, plural
 from slt_grok.measurement import Measurement
 from slt_grok.progress import announce, ignore
 from slt_grok.store.files import read_json, write_json
@@ -30,6 +31,7 @@ from slt_grok.training import CheckpointSchedule, train
 from slt_grok.trajectories import Trajectory
 
 PER_RUN, PER_NETWORK = 6.0, 1.0  # seconds, as measured for quickstart
+FEW = 10  # checkpoints
 STEPS = (4, 12)  # lengths of two trainings, whose difference gives the time per step
 
 Prices = dict[str, float]
@@ -118,6 +120,28 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     for piece in sorted(seconds, reverse=True):
         heapq.heapreplace(busy, busy[0] + piece)
     return max(busy)
+
+
+def forecast(run: Run, measurement: Measurement, config: RunConfig) -> tuple[float, str]:
+    """Predict the seconds that a measurement takes here, from a trial on the last network, and say so in a sentence.
+
+    Parameters
+    ----------
+    run : Run
+        A run with checkpoints.
+    measurement : Measurement
+        One that samples, so that its trial is short.
+    config : RunConfig
+        Where its settings come from.
+    """
+    (steps, seeds), settings, cores = run.trajectory.shape, config.settings(measurement), torch.get_num_threads()
+    context = TrialContext(run, measurement.name, config, {}, ignore)
+    network = run.trajectory.isel(step=[-1], seed=[0])
+    seconds = seeds * measurement.seconds(network, settings, steps, context) / cores
+    count = seeds * measurement.checkpoints_of(settings, steps)
+    key = "most_checkpoints" if "most_checkpoints" in type(settings).model_fields else "checkpoints"
+    fewer = f"; for fewer, pass --config FILE with {measurement.name}: {{{key}: 10}}" if steps > FEW else ""
+    return seconds, f"takes about {duration(seconds)} for {plural(count, 'network')} on {plural(cores, 'core')}{fewer}"
 
 
 class TrialContext(RunContext):

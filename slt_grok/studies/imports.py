@@ -14,6 +14,7 @@ from slt_grok.errors import SltGrokError
 from slt_grok.format import first_line, listing
 from slt_grok.format import step as at_step
 from slt_grok.llc.choice import gamma_by_rule
+from slt_grok.llc.measurement import LLC
 from slt_grok.llc.problem import Problem
 from slt_grok.models import Adapter
 from slt_grok.models.network import as_floats
@@ -25,6 +26,7 @@ from slt_grok.store.importers.run import write_run
 from slt_grok.store.importers.splits import settle
 from slt_grok.store.new_run import new_run
 from slt_grok.studies.context import milestones
+from slt_grok.studies.costs import forecast
 from slt_grok.studies.run import TRAINING, Run
 from slt_grok.tasks import ModularTask, Task
 from slt_grok.tasks.custom import PARTS, CustomTask
@@ -61,7 +63,7 @@ def import_published(
     """
     with new_run(out) as run:
         networks, notes = read_run(files, format, step_from, train_indices)
-        return [*write_run(networks, run, notes), choose_window(Run(run.path), out)]
+        return [*write_run(networks, run, notes), choose_window(Run(run.path), out), _cost(Run(run.path))]
 
 
 def import_custom(
@@ -116,7 +118,7 @@ def import_custom(
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
     with new_run(out) as run:
         networks, notes = _read_custom(files, config, module, data or str(task), step_from)
-        return [*write_run(networks, run, notes), choose_window(Run(run.path), out)]
+        return [*write_run(networks, run, notes), choose_window(Run(run.path), out), _cost(Run(run.path))]
 
 
 def _read_custom(
@@ -228,6 +230,10 @@ def choose_window(run: Run, out: Path) -> str:
         f"LLC: gamma = {gamma:g}, the largest d / ({RHO:g} |w*|^2) over the {gammas.sizes['step']} checkpoints from "
         f"step {at_step(int(steps[first]))} on; other settings: slt-grok calibrate {out}, or --config."
     )
+
+
+def _cost(run: Run) -> str:
+    return f"slt-grok measure: the LLC {forecast(run, LLC(), run.config)[1]}. Other measurements take further time."
 
 
 def _mapping(path: Path | None, option: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from slt_grok.units import in_units_of_loss
 
 CALIBRATION, SUMMARY = "calibration.json", "summary.json"
 TRAINING = "training"
+LONG = 60.0  # seconds, from which a measurement is announced
 
 
 class Run:
@@ -281,6 +282,8 @@ def run_measurements(
 
 def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label: str) -> None:
     """Run one measurement with a configuration's settings, unless it is already stored with the same ones."""
+    from slt_grok.studies import costs
+
     settings = config.settings(measurement)
     content = settings.model_dump(mode="json")
     if label in run.data:
@@ -289,14 +292,19 @@ def run_measurement(run: Run, measurement: Measurement, config: RunConfig, label
             run.directory.finish_stage(label)  # killed between writing the measurement and recording it
         return
     start, (steps, seeds) = time.monotonic(), run.trajectory.shape
-    with progress(label, seeds * measurement.checkpoints_of(settings, steps), "networks") as bar:
-        context = RunContext(run, label, config, content, bar)
-        if reason := measurement.unmeasurable(run.trajectory.network):
-            dataset = xr.Dataset(attrs={"unmeasurable": reason})
-        else:
+    if reason := measurement.unmeasurable(run.trajectory.network):
+        announce(label, f"not measured: {reason}")
+        dataset = xr.Dataset(attrs={"unmeasurable": reason})
+    else:
+        if "llc" in (measurement.name, measurement.inherits) and getattr(settings, "device", None) is None:
+            seconds, sentence = costs.forecast(run, measurement, config)
+            if seconds > LONG:
+                announce(label, sentence)
+        with progress(label, seeds * measurement.checkpoints_of(settings, steps), "networks") as bar:
+            context = RunContext(run, label, config, content, bar)
             dataset = measurement.check(measurement.measure(run.trajectory, settings, context))
-        if "unmeasurable" in dataset.attrs:
-            context.announce(f"not measured: {dataset.attrs['unmeasurable']}")
+            if "unmeasurable" in dataset.attrs:
+                context.announce(f"not measured: {dataset.attrs['unmeasurable']}")
     run.store(label, dataset, content, start)
     (run.path / SUMMARY).unlink(missing_ok=True)  # it no longer covers all measurements
 

@@ -64,6 +64,17 @@ def test_the_reason_is_stored_where_networks_cannot_be_measured(run: Run, measur
     assert Run(run.path).data["sums"].attrs["unmeasurable"] in ("no group", "of one seed")
 
 
+def test_a_long_measurement_is_announced_with_its_predicted_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = Measurement.find("llc")
+    for seconds, announced in ((1e5, True), (1e-3, False)):
+        monkeypatch.setattr(kind, "seconds", lambda *_, seconds=seconds: seconds)
+        monkeypatch.setattr(kind, "measure", lambda *_: xr.Dataset(attrs={"unmeasurable": "not now"}))
+        run_measurement(run, kind(), run.config, f"llc@{seconds}")
+        assert ("takes about" in capsys.readouterr().err) == announced
+
+
 def test_the_manifest_has_what_was_written_and_the_run_its_defaults(run: Run) -> None:
     assert run.manifest["config"] == CONFIG
     assert Run(run.path).config.training.weight_decay == 1  # type: ignore[union-attr]
