@@ -25,6 +25,6 @@ for step in range(3001):
 # --- the LLC along training, with error bars ------------------------------------------------------------------
 trajectory = slt_grok.Trajectory.stack(network, checkpoints, loss=nn.functional.mse_loss)
 result = slt_grok.llc.estimate(trajectory, (inputs, targets), n_beta=1000, gamma=100, draws=1000, burn_in=500)
-print(result[["llc", "llc_se", "rhat", "llc_status"]].to_dataframe())
+print(result[["llc", "llc_low", "llc_high", "llc_status"]].to_pandas())
 for path in plots.save(plots.llc_curve(result), Path("runs/bring_your_own"), "llc"):
     print(path)
