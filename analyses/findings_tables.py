@@ -82,7 +82,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def script(command: str) -> str:
     """Name the script of a command, without the paths it was given."""
     parts = command.split()
-    return f"`{' '.join(parts[: 2 if parts[0] == 'python' else None])}`"
+    named = 3 if parts[1:2] == ["-m"] else 2
+    return f"`{' '.join(parts[: named if parts[0] == 'python' else None])}`"
 
 
 def source(*names: str) -> str:
@@ -161,6 +162,25 @@ def melted(names: Sequence[str]) -> str:
         rows.append([f"`{name}`", num(guess), num(peak), num(peak / guess), num(end), num(end / guess)])
     header = ["run", "loss of guessing, log p", "excess loss at the peak", "over log p", "excess loss at the end"]
     return table([*header, "over log p"], rows)
+
+
+def fuzz() -> str:
+    """Tabulate what became of bad values, damaged files and kills."""
+    content = load("fuzz.json")
+    outcomes = {
+        "right": "as if nothing were wrong",
+        "sentence": "one sentence, exit code 2",
+        "malformed": "another message",
+        "traceback": "traceback",
+        "silent": "accepted in silence",
+        "hang": "over 60 s",
+        "lost": "values lost",
+    }
+    header = ["tried", "number", *outcomes.values()]
+    rows = [[name, *(num(part[key], ",d") for key in ("tried", *outcomes))] for name, part in content["parts"].items()]
+    minutes, threads = content["wall_seconds"] / 60, content["environment"]["threads"]
+    length = f"It took {minutes:.0f} minutes with {plural(threads, 'thread')} for each process."
+    return "\n\n".join([table(header, rows), f"{source('fuzz.json')} {length}"])
 
 
 def zoo() -> str:

@@ -41,3 +41,14 @@ def test_a_number_without_any_estimate_is_a_dash(tmp_path: Path, monkeypatch: py
     found = lines([row("polynomial", 10.1, **APPROXIMATE)], tmp_path, monkeypatch)
     assert "| `converged` outside their 95% interval, any multiplicity | – |" in found
     assert "| median error, regular, deep linear and modular | – |" in found
+
+
+def test_outcomes_of_the_fuzz_harness_are_tabulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"right": 20, "sentence": 1005, "malformed": 0, "traceback": 1, "silent": 2, "hang": 3, "lost": 4}
+    content = {"parts": {"imports": {"tried": 1035, **counts}}, "command": "python -m tests.fuzz", "wall_seconds": 600}
+    write_json(tmp_path / "fuzz.json", content | {"environment": {"threads": 1}})
+    monkeypatch.setattr(findings_tables, "RESULTS", tmp_path)
+    written = findings_tables.fuzz()
+    assert "| imports | 1,035 | 20 | 1,005 | 0 | 1 | 2 | 3 | 4 |" in written
+    assert "Measured by `python -m tests.fuzz`" in written
+    assert "10 minutes" in written
