@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from slt_grok import user_code
@@ -139,7 +140,8 @@ def _read_custom(
             f"{checkpoints[0].path}: expected {name} as {module} makes it, since a run stores real numbers only; set "
             f"it there"
         )
-    Problem.from_inputs(trajectory)  # module, data and loss fit together, and every loss is finite
+    by_file = replace(trajectory, dims=("file",), coords={"file": np.array(list(states))})
+    Problem.from_inputs(by_file)  # module, data and loss fit together, and every loss is finite
     state = {name: tensor[0] for name, tensor in trajectory.parameters.items()}
     with torch.no_grad():
         outputs, others = (each.outputs(state, task.inputs[:COMPARED]) for each in (network, again))

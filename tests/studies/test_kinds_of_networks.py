@@ -95,6 +95,7 @@ class Rough(nn.Module):
 def rough(): return Rough()
 def rough_data(): return classified(normal(50, 3))
 '''
+BATCH_NORM = ("--module", "kinds.py:batch_norm", "--data", "kinds.py:batch_norm_data", "--out", "runs/mine")
 NAMES = ("batch_norm", "regression", "frozen", "tied", "lstm", "encoder")
 SECOND_DERIVATIVES = (
     "hessian_trace", "hessian_trace_se", "hessian_eigenvalue", "gauss_newton_trace", "gauss_newton_trace_se",
@@ -200,3 +201,23 @@ def test_without_second_derivatives_the_rest_is_measured(home: Path, slt_grok_co
     for text in ("Hessian and Gauss-Newton matrix were not measured", "Not measured: the network has no second deriv"):
         assert text in page
     assert "could not be drawn" not in page
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("name", ["0.weight", "5.bias"])
+def test_checkpoints_of_mixed_precision_are_imported(
+    home: Path, slt_grok_command: Command, name: str, dtype: torch.dtype
+) -> None:
+    _, _, states = trained(home, "batch_norm")
+    for step, state in states.items():
+        torch.save({**state, name: state[name].to(dtype)}, home / "checkpoints" / f"{step}.pt")
+    assert slt_grok_command("import", "checkpoints", *BATCH_NORM)[0] == 0
+
+
+def test_a_checkpoint_without_a_finite_loss_is_named(home: Path, slt_grok_command: Command) -> None:
+    _, _, states = trained(home, "batch_norm")
+    torch.save({**states[10], "1.running_var": torch.tensor([-1.0, 1.0])}, home / "checkpoints" / "10.pt")
+    exit_code, error = slt_grok_command("import", "checkpoints", *BATCH_NORM)
+    assert exit_code == 2
+    assert "expected a finite loss" in error
+    assert "checkpoints/10.pt" in error
