@@ -109,7 +109,7 @@ def test_a_loss_of_other_outputs_and_targets(loss: Callable, outputs: Tensor, ta
     assert loss_kind(loss, outputs.double(), 64, targets).finite_minimizer == finite
 
 
-def classifier() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+def classifier() -> tuple[nn.Linear, tuple[Tensor, Tensor]]:
     torch.manual_seed(0)
     return nn.Linear(4, 3), (torch.randn(90, 4), LABELS)
 
@@ -221,6 +221,17 @@ def test_weights_of_classes_have_the_precision_of_the_outputs() -> None:
     result = estimate(module, (inputs, labels), loss=loss, **SHORT)
     assert result.baseline_loss.item() == pytest.approx(loss(module(inputs), labels).item(), rel=1e-5)
     assert loss.weight.dtype == torch.float32
+
+
+def test_weights_of_classes_where_all_outputs_are_the_same() -> None:
+    """As with a new head of zeros: which output belongs to which target makes no difference there."""
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 30.0]))
+    module, (inputs, labels) = classifier()
+    with torch.no_grad():
+        module.weight.zero_()
+        module.bias.copy_(torch.arange(3))
+        right = loss(module(inputs), labels).item()
+    assert estimate(module, (inputs, labels), loss=loss, **SHORT).baseline_loss.item() == pytest.approx(right, rel=1e-5)
 
 
 def test_a_huber_loss_near_a_fit_has_the_llc_of_a_squared_error() -> None:
