@@ -71,8 +71,8 @@ def quick(folder: Path) -> tuple[str, str]:
 
 def test_lightning(folder: Path, slt_grok_command: Command, quick: tuple[str, str]) -> None:
     expected = states(folder, [500, 1000, 1500])
-    (folder / "lightning_logs").mkdir()
     for name in blocks("Lightning")[0].split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         step = int(re.search(r"step=(\d+)", name)[1])  # pyright: ignore[reportOptionalSubscript]
         state = {"model._orig_mod." + key: tensor for key, tensor in expected[step].items()}
         content = {"epoch": step // 50 - 1, "global_step": step, "state_dict": state, "optimizer_states": [{}]}
