@@ -150,7 +150,7 @@ def test_a_run_from_one_file(tmp_path):
     assert config["training"] is None
     assert config["source"]["format"] == "progress_measures"
     source = config["source"]
-    assert [*source["contradictions"], *source["notes"]] == notes[:-1]  # the last one is on gamma
+    assert [*source["contradictions"], *source["notes"]] == notes[:-2]  # the last ones are on gamma and the cost
     assert len(set(notes)) == len(notes)
 
 
