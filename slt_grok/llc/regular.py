@@ -201,8 +201,10 @@ def _formed(product: Product, hessian_at: MatrixAt, center: Tensor, null: float,
     counted, zeros = values > least, size[size <= least]
     largest_zero = max(zeros.max().item() if len(zeros) else 0.0, size.max().item() * np.finfo(float).eps)
     non_zero = values[counted].numpy()
-    scale = torch.where(matrix.diag() > 0, matrix.diag(), 1).rsqrt()
-    rescaled = torch.linalg.eigvalsh(scale[:, None] * matrix * scale)  # the same rank, whatever the units of inputs
+    # the rank does not depend on the units of weights; those without effect have rounding errors, or their squares
+    diagonal, floor = matrix.diag(), ROUNDING if doubtful else ROUNDING**2
+    scale = torch.where(diagonal > floor * diagonal.max(), diagonal, torch.inf).rsqrt()
+    rescaled = torch.linalg.eigvalsh(scale[:, None] * matrix * scale)
     missed = (zeros > size.max() * null).any() or (rescaled > rescaled.max() * null).sum() > counted.sum()
 
     def unchanged(n_beta: float, gamma: float, tolerance: float) -> bool:

@@ -14,6 +14,7 @@ from slt_grok.llc import estimate, regular
 from slt_grok.llc.diagnostics import TRUSTED, Average
 from slt_grok.llc.problem import Problem
 from slt_grok.llc.regular import LEFT_THE_POINT, Curvatures, curvatures, is_complete, is_regular
+from slt_grok.operators.jacobian import jacobian
 from slt_grok.zoo.cases import parse
 
 DATA = (torch.zeros(1, 1), torch.zeros(1))
@@ -170,6 +171,17 @@ def test_features_of_small_scale_count(scales: list[float]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_features_whose_scale_is_lost_in_rounding_leave_the_rank_open(dtype: torch.dtype) -> None:
     assert not linear([1, 1e-3, 1e-5, 1e-7], dtype).resolved
+
+
+def test_weights_without_effect_do_not_leave_the_rank_open() -> None:
+    """A bias of attention's keys cancels in the softmax, up to rounding."""
+    torch.manual_seed(0)
+    module = nn.TransformerEncoderLayer(4, 2, 3, batch_first=True).double().eval()
+    x = torch.randn(100, 2, 4, dtype=torch.float64)
+    hessian = curvatures(Problem.from_inputs(module, (x, module(x).detach()), nn.MSELoss()), 0)
+    curvature = torch.linalg.svdvals(jacobian(module, x)).square()
+    assert hessian.resolved
+    assert hessian.lowest[0] == (curvature > 1e-13 * len(curvature) * curvature[0]).sum().item() / 2
 
 
 def test_a_value_whose_rank_is_open_is_not_trusted() -> None:
