@@ -1,6 +1,7 @@
 """The command line and the library's main functions, on a tiny finished run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import slt_grok
 from slt_grok.cli import app
 from slt_grok.config import load_config, parse_config
 from slt_grok.measurement import evenly_spaced
+from slt_grok.store import RunDirectory
 from tests.conftest import CONFIG, Command, write_config
 
 ROOT = Path(__file__).parents[1]
@@ -213,3 +215,14 @@ def test_the_readme_states_the_recorded_numbers(name: str) -> None:
     shown = dict(zip(names, found, strict=True))
     keys = ("memorization step", "generalization step", "LLC at its peak", "LLC at the end", "key frequencies")
     assert [shown[key].partition(" (")[0] for key in keys] == cells
+
+
+@pytest.mark.parametrize("label", ["null", "maps", "seeds", "random", "between"])
+def test_any_label_is_free(finished: Path, tmp_path: Path, slt_grok_command: Command, label: str) -> None:
+    """These once were names of internal datasets, and nothing was measured."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    assert slt_grok_command("measure", run, "--only", "circuits,llc", "--label", label)[0] == 0
+    labels = RunDirectory(run).labels
+    assert {f"circuits@{label}", f"llc@{label}"} < set(labels)
+    assert RunDirectory(run).read_measurement(f"llc@{label}").llc.sizes["step"] == 3
