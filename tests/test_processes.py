@@ -105,6 +105,7 @@ def test_children_end_with_their_parent_without_a_word(how, tmp_path, capfd):
 
     def parent():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
         with suppress(KeyboardInterrupt):
             list(run_parallel([silent, silent]))
 

@@ -106,6 +106,11 @@ class RunDirectory:
         for path in self._files:
             self.digests.verify(path)
 
+    @property
+    def missing(self) -> list[str]:
+        """Names of files that were written and no longer exist."""
+        return [name for name in self.digests.known if not (self.path / name).is_file()]
+
     def _record(self, manifest: Mapping[str, Any], *results: Path) -> None:
         """Write a manifest with the digests of all files."""
         self.write_manifest({**manifest, "digests": self.digests.completed([*self._files, *results])})

@@ -110,6 +110,9 @@ def open_run(path: Path) -> Run:
     run = Run(path)
     _ = run.steps
     run.directory.verify()
+    for name in run.directory.missing:
+        if Path(name).stem != TRAINING:
+            announce(run.config.name, f"{name} is missing; slt-grok measure {path} makes it again")
     if not run.directory.digests.known:
         announce(
             run.config.name,

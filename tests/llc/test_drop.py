@@ -68,7 +68,7 @@ def test_the_ladder_states_the_factor_with_its_error() -> None:
         {
             "llc": (rungs, llc), "llc_se": (rungs, np.array([[1.0], [3.0], [4.0]])), "llc_status": (rungs, status),
             "llc_at_loss": (losses, at_loss), "llc_at_loss_low": (losses, at_loss - 1.96),
-            "llc_at_loss_high": (losses, at_loss + 1.96),
+            "llc_at_loss_high": (losses, at_loss + 1.96), "excess_loss": (rungs, llc / 7, {"units": "nats"}),
         },
         {"step": [10, 20, 40], "n_beta": [7.0], "at_loss": list(TOLERANCES)}, {"configured_n_beta": 7.0},
     )  # fmt: skip

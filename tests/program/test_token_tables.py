@@ -77,7 +77,8 @@ def test_refusals() -> None:
         TokenTables(replace(network, network=replace(network.network, call=doubled)))
     with pytest.raises(SltGrokError, match="got DeepMLP"):
         TokenTables(Trajectory.of(DeepMLP(P, 6, 20), task))
-    states = {step: dict(network.network.module.named_parameters()) for step in (0, 1)}
+    state = network.network.copy_state(network.network.module)
+    states = {step: {name: tensor.clone() for name, tensor in state.items()} for step in (0, 1)}
     with pytest.raises(SltGrokError, match="one network"):
         TokenTables(Trajectory.stack(network.network.module, states, task))
 

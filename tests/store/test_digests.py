@@ -81,6 +81,13 @@ def test_a_command_checks_files_that_it_does_not_read(run: Path, slt_grok_comman
     assert "checkpoint is missing" in error
 
 
+def test_a_missing_measurement_is_named(run: Path, slt_grok_command: Command) -> None:
+    (run / "measurements" / "landscape.nc").unlink()
+    code, error = slt_grok_command("report", run)
+    assert code == 0
+    assert "measurements/landscape.nc is missing; slt-grok measure" in error
+
+
 def test_a_checkpoint_too_many(run: Path) -> None:
     shutil.copy(checkpoint(run, 1), run / "checkpoints" / "step_00000015.safetensors")
     with pytest.raises(SltGrokError, match=r"step_00000015\.safetensors: not a checkpoint of this run"):
