@@ -14,14 +14,16 @@ from unittest.mock import patch
 
 import yaml
 
+from slt_grok.config import load_config
 from slt_grok.progress import announce
 from slt_grok.store.files import write_json
+from slt_grok.studies import execute_run
 from slt_grok.studies.provenance import environment
 from tests.conftest import CONFIG
 from tests.fuzz.damage import damage_runs
 from tests.fuzz.inputs import try_configurations, try_imports
 from tests.fuzz.kills import kill_commands
-from tests.fuzz.outcomes import KINDS, Part, judge_command
+from tests.fuzz.outcomes import KINDS, Part
 
 RESULT = Path(__file__).parents[2] / "analyses" / "results" / "fuzz.json"
 CONFIGURATIONS, DAMAGED, IMPORTS, KILLS, DOUBLES = 10_000, 1_000, 300, 100, 20
@@ -64,8 +66,7 @@ def _runs(folder: Path) -> tuple[Path, Path]:
     for name, modulus in (("one", 5), ("other", 7)):
         config = folder / f"{name}.yaml"
         config.write_text(yaml.safe_dump({**CONFIG, "task": {**CONFIG["task"], "modulus": modulus}}))
-        outcome, words = judge_command(["run", config, "--out", folder / name], name)
-        assert outcome == "right", words
+        execute_run(load_config(config), folder / name)
     return folder / "one", folder / "other"
 
 
