@@ -168,13 +168,13 @@ def fuzz() -> str:
     """Tabulate what became of bad values, damaged files and kills."""
     content = load("fuzz.json")
     outcomes = {
-        "right": "as if nothing were wrong",
+        "right": "accepted, or right",
         "sentence": "one sentence, exit code 2",
         "malformed": "another message",
         "traceback": "traceback",
-        "silent": "accepted in silence",
+        "silent": "wrong, without a message",
         "hang": "over 60 s",
-        "lost": "values lost",
+        "lost": "files changed or wrong values",
     }
     header = ["tried", "number", *outcomes.values()]
     rows = [[name, *(num(part[key], ",d") for key in ("tried", *outcomes))] for name, part in content["parts"].items()]

@@ -30,5 +30,5 @@ def read_dataset(path: Path) -> xr.Dataset:
             return dataset.load().drop_encoding()
     except FileNotFoundError as error:
         raise SltGrokError(f"{path}: no such measurement") from error
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # h5py raises many kinds for damage
         raise SltGrokError(f"{path}: expected a complete netCDF file ({error})") from error

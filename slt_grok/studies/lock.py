@@ -106,7 +106,7 @@ def _holder(descriptor: int) -> str:
         facts = json.loads(os.pread(descriptor, 1 << 16, 0))
         command = facts["command"] if len(facts["command"]) <= SHOWN else f"{facts['command'][:SHOWN]}..."
         return f"process {facts['process']} on {facts['machine']} ({command}, since {facts['since']})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 

@@ -113,7 +113,7 @@ def open_run(path: Path) -> Run:
     for name in run.directory.missing:
         if Path(name).stem != TRAINING:
             announce(run.config.name, f"{name} is missing; slt-grok measure {path} makes it again")
-    if not run.directory.digests.known:
+    if run.manifest["stages"] and not run.directory.digests.known:
         announce(
             run.config.name,
             "has no stored digests, so damage to its files cannot be detected; the next measurement adds them",
@@ -147,7 +147,7 @@ def train_run(config: RunConfig, path: Path) -> Run:
     """
     directory = RunDirectory(path)
     if directory.exists:
-        adopt_settings(Run(path), config)
+        adopt_settings(open_run(path), config)
     else:
         directory.write_manifest({"config": config.content, "environment": environment(), "stages": {}})
     run = Run(path, config)

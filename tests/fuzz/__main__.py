@@ -50,8 +50,8 @@ def main() -> None:
         "environment": environment(),
         "wall_seconds": round(time.monotonic() - start),
         "parts": {
-            name: {"tried": part.counts.total(), **{kind: part.counts[kind] for kind in KINDS}}
-            for name, part in parts.items()
+            name: {"tried": part.counts.total(), **{kind: part.counts[kind] for kind in KINDS if kind not in unseen}}
+            for (name, part), unseen in zip(parts.items(), (("silent", "lost"), (), (), (), ()), strict=True)
         },
     }
     for part in parts.values():

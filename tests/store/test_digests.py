@@ -81,6 +81,24 @@ def test_a_command_checks_files_that_it_does_not_read(run: Path, slt_grok_comman
     assert "checkpoint is missing" in error
 
 
+def test_a_finished_run_is_checked_when_it_is_run_again(run: Path, tmp_path: Path, slt_grok_command: Command) -> None:
+    flip(checkpoint(run, 1), random.Random(0))
+    code, error = slt_grok_command("run", write_config(tmp_path / "same.yaml"), "--out", run)
+    assert code == 2
+    assert f"{checkpoint(run, 1).name}: has changed" in error
+
+
+@pytest.mark.parametrize("place", [-40, -200, -1000])
+def test_damage_that_nothing_records_is_a_sentence(run: Path, slt_grok_command: Command, place: int) -> None:
+    path = run / "measurements" / "llc.nc"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    code, error = slt_grok_command("measure", without_digests(run))
+    assert code in (0, 2)  # harmless, or in the structure of the file
+    assert code == 0 or "llc.nc" in error
+
+
 def test_a_missing_measurement_is_named(run: Path, slt_grok_command: Command) -> None:
     (run / "measurements" / "landscape.nc").unlink()
     code, error = slt_grok_command("report", run)
