@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import fill as fill_text
 from typing import Any
 
-from findings_tables import ROOT, deep_linear, fuzz, load, melted, num, shipped, source, speed, table, zoo
+from findings_tables import ROOT, deep_linear, load, melted, num, shipped, source, speed, table, zoo
 
 from slt_grok.format import number
 from slt_grok.llc.diagnostics import LLCStatus
@@ -87,7 +87,6 @@ BLOCKS = {
     ("docs/guide.md", "times"): times,
     ("docs/trust.md", "melted"): lambda: melted(SHIPPED) + "\n\n" + source(*(f"{name}.json" for name in SHIPPED)),
     ("docs/trust.md", "zoo"): zoo,
-    ("docs/trust.md", "fuzz"): fuzz,
     ("docs/trust.md", "deep_linear"): deep_linear,
     ("docs/speed.md", "speed"): speed,
 }
