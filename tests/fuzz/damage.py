@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from slt_grok.store.datasets import read_dataset, write_dataset
 from slt_grok.studies.run import Run
-from tests.fuzz.outcomes import Part, judge_command, snapshot
+from tests.fuzz.outcomes import Part, judge_command, same_data, snapshot
 
 Damage = Callable[[random.Random, Path, Path], Path]
 """Damage something in a run, perhaps by something of another run; return the path of what was damaged."""
@@ -140,7 +139,7 @@ COMMANDS = ("measure", "measure", "report", "show")
 
 def damage_runs(cases: range, run: Path, other: Path, folder: Path) -> Part:
     """Damage copies of a run, and run a command on each."""
-    part, whole = Part(), values(run)
+    part, whole, (_, shown) = Part(), Run(run).data, judge_command(["show", run], "")
     for case in cases:
         rng, copy = random.Random(f"damage {case}"), folder / "run"
         shutil.rmtree(copy, ignore_errors=True)
@@ -152,26 +151,18 @@ def damage_runs(cases: range, run: Path, other: Path, folder: Path) -> Part:
             command = "measure"
             (copy / "measurements" / "llc.nc").unlink()
         before = snapshot(copy)
-        kind, words = judge_command([command, copy], "")
-        said = path.name in words  # such as what is missing
-        kind = _checked(kind, copy, whole, before, command in ("measure", "report") and not said)
+        kind, words = judge_command([command, copy], path.name)
+        if kind == "sentence" and not _kept(before, snapshot(copy)):
+            kind = "lost"
+        elif kind == "right" and command == "show" and words != shown:
+            kind = "silent"
+        elif kind == "right" and command != "show" and not same_data(Run(copy).data, whole):
+            missing = command == "report" and f"{path.name} is missing" in words
+            kind = "right" if missing else "silent"
         part.add(kind, f"case {case}: {command} after {way} of {path.relative_to(copy)}: {words[-600:]}")
     return part
 
 
-def values(run: Path) -> dict[str, xr.Dataset]:
-    """Read all datasets and checkpoints, without facts about the run that made them."""
-    return Run(run).data
-
-
-def _checked(kind: str, run: Path, whole: Mapping[str, xr.Dataset], before: Mapping[str, bytes], complete: bool) -> str:
-    """Look whether a command that succeeded gives the right values, and one that did not left everything as it was."""
-    after = snapshot(run)
-    if kind == "sentence":
-        kept = {name for name in before if name.split("/")[0] not in DERIVED}
-        return kind if all(after.get(name) == before[name] for name in kept) else "lost"
-    if kind == "right" and complete:
-        found = Run(run).data
-        same = found.keys() == whole.keys() and all(found[label].identical(whole[label]) for label in whole)
-        return kind if same else "silent"
-    return kind
+def _kept(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:
+    """Return whether a command that was refused left everything as it was."""
+    return all(after.get(name) == before[name] for name in before if name.split("/")[0] not in DERIVED)

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from slt_grok.studies.run import Run
-from tests.fuzz.outcomes import LONGEST_SECONDS, Part, judge_message
+from tests.fuzz.outcomes import LONGEST_SECONDS, Part, judge_message, same_data
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 KILLS_IN_A_ROW = 5  # before the command may end
@@ -117,10 +118,8 @@ class Case:
     def differs(self, out: Path) -> bool:
         """Return whether the result is not that of the undisturbed command."""
         found = result(out)
-        return found.keys() != self.expected.keys() or any(
-            not found[run][label].identical(datasets[label]) if label in found[run] else True
-            for run, datasets in self.expected.items()
-            for label in datasets
+        return found.keys() != self.expected.keys() or not all(
+            same_data(found[run], datasets) for run, datasets in self.expected.items()
         )
 
 
@@ -131,20 +130,23 @@ def result(out: Path) -> dict[str, Any]:
 
 
 def killed(case: Case, moments: random.Random, out: Path) -> list[tuple[str, str]]:
-    """Kill a command several times, then let it end; one outcome for each kill."""
+    """Kill a command several times, then let it end; one outcome for each kill that was in time."""
     outcomes: list[tuple[str, str]] = []
     for _ in range(KILLS_IN_A_ROW):
-        process = start(*case.arguments(out))
+        process, sent = start(*case.arguments(out)), moments.choice(SIGNALS)
         wait_for_files(process, out, moments.randint(0, 4))
         time.sleep(moments.uniform(0, 0.3))
-        with_signal = moments.choice(SIGNALS)
-        if process.poll() is None:
-            os.killpg(process.pid, with_signal)
+        if process.poll() is not None:
+            ended(process)
+            break
+        os.killpg(process.pid, sent)
         code, errors = ended(process)
         if code is None:
-            outcomes.append(("hang", f"{case.command} after {with_signal.name}"))
+            outcomes.append(("hang", f"{case.command} after {sent.name}"))
         elif "Traceback" in errors:
             outcomes.append(("traceback", errors[-2000:]))
+        elif code not in ((130, 0) if sent == signal.SIGINT else (-sent, 0)):  # 0: it ended meanwhile
+            outcomes.append(("malformed", f"{case.command}: exit code {code} after {sent.name}: {errors[-2000:]}"))
         elif code == 130 and errors.count("interrupted; re-run the same command") != 1:
             outcomes.append(("malformed", errors[-2000:]))
         else:
@@ -179,7 +181,9 @@ def kill_commands(kills: int, doubles: int, folder: Path) -> tuple[Part, Part]:
     """Kill, and double, run, measure and study in turn."""
     after_kills, after_doubles = Part(), Part()
     cases = [Case(command, folder / command) for command in ("run", "measure", "study")]
-    for number in range(-(-kills // KILLS_IN_A_ROW)):
+    for number in count():
+        if after_kills.counts.total() >= kills:
+            break
         case = cases[number % len(cases)]
         for kind, words in killed(case, random.Random(f"kills {number}"), case.folder / f"killed{number}"):
             after_kills.add(kind, f"series {number}: {words}")

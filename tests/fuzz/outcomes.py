@@ -5,11 +5,13 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from slt_grok.cli import main
 from slt_grok.errors import LONGEST, SltGrokError
@@ -97,6 +99,11 @@ def judge_command(arguments: list[object], name: str) -> tuple[str, str]:
     if code == 0:
         return "right", printed.getvalue()
     return judge_message(printed.getvalue(), name) if code == 2 else ("traceback", printed.getvalue())
+
+
+def same_data(found: Mapping[str, xr.Dataset], expected: Mapping[str, xr.Dataset]) -> bool:
+    """Return whether the datasets of two runs are the same."""
+    return found.keys() == expected.keys() and all(found[label].identical(expected[label]) for label in expected)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
