@@ -42,17 +42,15 @@ def is_constant(problem: Problem, gamma: float) -> np.ndarray:
     return np.all(excess <= ROUNDING * abs(problem.baselines[:, None]), axis=1)
 
 
-def has_left(problem: Problem, index: int, n_beta: float, gamma: float, llc: float) -> bool:
-    """Return whether one network's loss changes with weights in the chains' window, but not in a small one.
+def has_left(problem: Problem, n_beta: float, gamma: float, llc: float) -> bool:
+    """Return whether a single network's loss changes with weights in the chains' window, but not in a small one.
 
     These are the coordinates by which the gradient is exactly 0 at draws of the small window.
 
     Parameters
     ----------
     problem : Problem
-        The N networks, their data and the weights that move.
-    index : int
-        Index of the network, below N.
+        One network, see `Problem.single`.
     n_beta : float
         n times the inverse temperature.
     gamma : float
@@ -64,15 +62,15 @@ def has_left(problem: Problem, index: int, n_beta: float, gamma: float, llc: flo
     network, parts = problem.trajectory.network, problem.subspace.parts.keys()
     small = NEAREST * localization(problem) ** -0.5
     silent = torch.ones(problem.d, dtype=torch.bool)
-    for stack in window_draws(precise, index, small, SLOPES):
+    for stack in window_draws(precise, small, SLOPES):
         _, slopes = network.stacked_loss_and_gradient(stack, problem.inputs, problem.targets, False, parts)
         silent &= problem.subspace.coordinates(slopes)[0] == 0
         if not silent.any():
             return False
     if gamma == 0:
         return True
-    excess = np.abs(list(excess_at(precise, index, window_draws(precise, index, silent * gamma**-0.5, DRAWS))))
-    # k weights add about k / 2 to the LLC, however much the loss changes with them
+    excess = np.abs(list(excess_at(precise, window_draws(precise, silent * gamma**-0.5, DRAWS))))
+    # k weights add at most about k / 2 to the LLC if the loss is quadratic in them, however steep it is
     added = np.where(np.isfinite(excess), np.minimum(n_beta * excess, silent.sum().item()), np.inf)
     return bool(added.mean() > MATTERS * abs(llc))
 

@@ -140,6 +140,12 @@ class Problem:
         """Whether a fitted network has a finite minimizer of the loss; not so for cross-entropy."""
         return self.kind.finite_minimizer
 
+    def single(self, index: int) -> "Problem":
+        """Select one of the networks, from 0 to N - 1; its random streams stay the same."""
+        dims, place = self.trajectory.dims, np.unravel_index(index, self.trajectory.shape)
+        network = self.trajectory.isel(**{dim: [int(i)] for dim, i in zip(dims, place, strict=True)})
+        return replace(self, trajectory=network, baselines=self.baselines[[index]])
+
     def sampling(
         self, sampler: Sampler, schedule: Schedule, box: float | None = None, device: torch.device = CPU
     ) -> Sampling:

@@ -118,7 +118,7 @@ def sample(
     ]
     for i, row in enumerate(rows):
         of_the_point = row["llc_status"] not in (*EXCLUDED, LLCStatus.NOT_A_MINIMUM, LLCStatus.EFFECTIVE)
-        if of_the_point and not constant[i] and has_left(problem, i, n_betas[0], gamma, row["llc"]):
+        if of_the_point and not constant[i] and has_left(problem.single(i), n_betas[0], gamma, row["llc"]):
             row["llc_status"], row["llc_status_reason"] = LLCStatus.NOT_CONVERGED, LEFT
     noise = window_noise(problem, n_betas[:1], gamma, seed=seed)
     coldest = {name: _by_network(problem, tensor, n_betas)[:, 0] for name, tensor in records._asdict().items()}

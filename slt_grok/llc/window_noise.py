@@ -68,21 +68,18 @@ def window_excess(problem: Problem, gamma: float, *, draws: int = DRAWS, seed: i
     """
     excess = np.full((len(problem.trajectory), draws), np.nan)
     for i in range(len(excess) if gamma > 0 else 0):
-        excess[i] = list(excess_at(problem, i, window_draws(problem, i, gamma**-0.5, draws, seed)))
+        one = problem.single(i)
+        excess[i] = list(excess_at(one, window_draws(one, gamma**-0.5, draws, seed)))
     return excess
 
 
-def window_draws(
-    problem: Problem, index: int, deviation: float | Tensor, draws: int, seed: int = 0
-) -> Iterator[dict[str, Tensor]]:
-    """Draw networks around the w* of one network, from w* + N(0, deviation^2).
+def window_draws(problem: Problem, deviation: float | Tensor, draws: int, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+    """Draw networks around the w* of a single network, from w* + N(0, deviation^2).
 
     Parameters
     ----------
     problem : Problem
-        The N networks, their data and the weights that move.
-    index : int
-        Index of the network, below N.
+        One network, see `Problem.single`.
     deviation : float or Tensor
         Standard deviation in units of the weights, for all coordinates or for each, (d,).
     draws : int
@@ -95,31 +92,25 @@ def window_draws(
     dict of str to Tensor
         The parameters of one draw, each of shape (1, ...), at the problem's precision.
     """
-    one = {name: t[index : index + 1] for name, t in problem.trajectory.stacked(problem.dtype).items()}
-    center, streams = problem.subspace.coordinates(one), problem.starts([1.0], 1.0, 1, seed).streams
-    noise = StreamNoise(streams[index : index + 1], problem.d, center)
+    start = problem.starts([1.0], 1.0, 1, seed)
+    center = problem.subspace.coordinates(start.stack)
+    noise = StreamNoise(start.streams, problem.d, center)
     for _ in range(draws):  # one at a time, to limit memory
-        yield problem.subspace.place(center + noise.normal() * deviation, one)
+        yield problem.subspace.place(center + noise.normal() * deviation, start.stack)
 
 
-def excess_at(problem: Problem, index: int, stacks: Iterable[dict[str, Tensor]]) -> Iterator[float]:
-    """Compute the excess loss L(w) - L(w*) of one network.
+def excess_at(problem: Problem, stacks: Iterable[dict[str, Tensor]]) -> Iterator[float]:
+    """Compute the excess losses L(w) - L(w*) of a single network, in the units of the loss, in float64.
 
     Parameters
     ----------
     problem : Problem
-        The N networks, their data and the weights that move.
-    index : int
-        Index of the network, below N.
+        See `window_draws`.
     stacks : iterable of dict
-        Parameters w, each of shape (1, ...), such as those of `window_draws`.
-
-    Yields
-    ------
-    float
-        The excess at each w, in the units of the loss, in float64.
+        Parameters w, each of shape (1, ...).
     """
+    network, (baseline,) = problem.trajectory.network, problem.baselines
     for stack in stacks:
         with torch.no_grad():
-            loss = problem.trajectory.network.stacked_mean_loss(stack, problem.inputs, problem.targets, own_data=False)
-        yield loss.item() - problem.baselines[index]
+            loss = network.stacked_mean_loss(stack, problem.inputs, problem.targets, own_data=False)
+        yield loss.item() - baseline

@@ -100,8 +100,8 @@ def test_chains_have_left_at_any_llc(llc: float, gamma: float) -> None:
     nn.init.constant_(first.bias, -100.0)
     module = nn.Sequential(first, nn.ReLU(), nn.Linear(100, 1, bias=False))
     problem = Problem.from_inputs(module, (X, torch.zeros(60, 1)), MSE)
-    assert has_left(problem, 0, 60.0, gamma, llc)
-    assert not has_left(problem, 0, 60.0, 1.0, llc)
+    assert has_left(problem, 60.0, gamma, llc)
+    assert not has_left(problem, 60.0, 1.0, llc)
 
 
 def test_a_loss_that_is_not_finite_in_the_window_shows_that_the_chains_have_left() -> None:
@@ -109,7 +109,7 @@ def test_a_loss_that_is_not_finite_in_the_window_shows_that_the_chains_have_left
         return torch.where(outputs > 0, torch.nan, MSE(outputs, targets, reduction="none"))
 
     problem = Problem.from_inputs(dead(), (X, torch.ones(60, 1)), loss, finite_minimizer=True)
-    assert has_left(problem, 0, 60.0, 1e-3, 60.0)
+    assert has_left(problem, 60.0, 1e-3, 60.0)
 
 
 def test_weights_that_are_never_used_have_not_left() -> None:
