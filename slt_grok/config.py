@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from slt_grok.errors import SltGrokError, one_line, shown
+from slt_grok.format import first_line
 from slt_grok.measurement import Measurement
 from slt_grok.memory import require_memory
 from slt_grok.models import Model, Network
@@ -94,7 +95,7 @@ class RunConfig(Settings):
         try:
             module = model.construct(**sizes)
         except (MemoryError, OverflowError, RuntimeError) as error:
-            raise SltGrokError(f"model: expected smaller sizes; it cannot be built ({type(error).__name__})") from error
+            raise SltGrokError(f"model: expected smaller sizes; it cannot be built ({first_line(error)})") from error
         return Network(module, self.task, self.task.loss or cross_entropy)
 
     def with_seeds(self, seeds: Sequence[int]) -> Self:

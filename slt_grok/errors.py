@@ -16,6 +16,10 @@ class SltGrokError(Exception):
     """
 
 
+class FileError(SltGrokError):
+    """A file of a run is not as it was written; the same command may succeed once it is restored."""
+
+
 class UserCodeError(SltGrokError):
     """An error in the user's module or loss, which is its cause."""
 

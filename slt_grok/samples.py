@@ -93,7 +93,7 @@ def _read_once(dataset: Any, collate: Callable[[list[Any]], Any], rows: Sequence
     try:
         batch = collate([dataset[row] for row in rows])
     except Exception as error:
-        raise SltGrokError(f"data: cannot read the dataset: {first_line(error) or type(error).__name__}") from error
+        raise SltGrokError(f"data: cannot read the dataset: {first_line(error)}") from error
     if isinstance(batch, list | tuple) and batch and isinstance(batch[0], list):  # torch collates a tuple to a list
         batch = [tuple(batch[0]), *batch[1:]]
     return _pair(batch)

@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import FileError, SltGrokError
 
 SEAL = "digest"  # key of a manifest
 NETWORKS = "networks"  # attribute of a file with the hash of `DETERMINING`
@@ -44,7 +44,7 @@ def unsealed(manifest: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """
     content = {key: part for key, part in manifest.items() if key != SEAL}
     if SEAL in manifest and manifest[SEAL] != _digest_of(content):
-        raise SltGrokError(
+        raise FileError(
             f"{path}: has changed since it was written; restore it, or make the run again in another folder"
         )
     return content
@@ -111,9 +111,9 @@ class Digests:
             return
         known = self.known.get(self.name(path))
         if known is None:
-            raise SltGrokError(f"{path}: was not written by this run; {self._remedy(path)}")
+            raise FileError(f"{path}: was not written by this run; {self._restore(path)}")
         if known and digest(path) != known:
-            raise SltGrokError(f"{path}: has changed since it was written; {self._remedy(path)}")
+            raise FileError(f"{path}: has changed since it was written; {self._restore(path)}")
 
     def check_origin(self, path: Path, attributes: Mapping[str, Any]) -> None:
         """Check by a file's attributes that it was written for the networks of this run.
@@ -127,15 +127,21 @@ class Digests:
         if None in (found, expected) or found == expected:
             return
         if self.known.get(self.name(path)):  # it is as it was written
-            raise SltGrokError(
+            raise FileError(
                 f"{self.folder / 'manifest.json'}: config: {', '.join(DETERMINING)} differ from those used to make "
                 f"{path.name}; restore them, or start a new run in another folder"
             )
-        raise SltGrokError(f"{path}: belongs to another run, with other networks; {self._remedy(path)}")
+        raise FileError(f"{path}: belongs to another run, with other networks; {self._restore(path)}")
 
-    def _remedy(self, path: Path) -> str:
-        """Say how to get a file that is right."""
-        if path.parent.name != "checkpoints" and path.stem != "training":
-            return f"remove it, and re-measure with slt-grok measure {self.folder}"
-        made_by = "slt-grok import" if self.config.get("source") else "slt-grok run"
-        return f"restore it, or make the run again in another folder with {made_by}"
+    def remedy(self, name: str) -> str:
+        """Name the command that makes a file again."""
+        label, _, suffix = Path(name).stem.partition("@")
+        if name.startswith("checkpoints") or label == "training":
+            return f"slt-grok {'import' if self.config.get('source') else 'run'} in another folder"
+        if label == "calibration":
+            return f"slt-grok calibrate {self.folder}"
+        labeled = f" --only {label} --label {suffix} --config FILE" if suffix else ""
+        return f"slt-grok measure {self.folder}{labeled}"
+
+    def _restore(self, path: Path) -> str:
+        return f"restore it, or remove it and make it again by {self.remedy(self.name(path))}"

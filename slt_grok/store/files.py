@@ -147,7 +147,7 @@ def read_torch(path: Path) -> Any:
                 f"{path}: refused, since it is a TorchScript archive of torch.jit.save, which holds code; load it "
                 f"where you trust it by torch.jit.load, and save model.state_dict() by torch.save"
             ) from error
-        reason = first_line(message) or type(error).__name__
+        reason = first_line(error)
         if "weights_only" in reason:  # torch would advise executing the file's content
             reason = "refused: it is not a torch file, or a pickle that could execute code"
         raise SltGrokError(

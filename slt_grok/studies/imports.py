@@ -64,7 +64,7 @@ def import_published(
     """
     with new_run(out) as run:
         networks, notes = read_run(files, format, step_from, train_indices)
-        return [*write_run(networks, run, notes), choose_window(Run(run.path), out), _cost(Run(run.path))]
+        return [*write_run(networks, run, notes), *_prepare(run.path, out)]
 
 
 def import_custom(
@@ -99,7 +99,7 @@ def import_custom(
     Returns
     -------
     list of str
-        Sentences on what was read and assumed, and on how losses in the files compare; the manifest has them too.
+        See `import_published`.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def import_custom(
     config = {"name": run_name(out.resolve().name), "seeds": [0], "task": content, "model": model, "training": None}
     with new_run(out) as run:
         networks, notes = _read_custom(files, config, module, data or str(task), step_from)
-        return [*write_run(networks, run, notes), choose_window(Run(run.path), out), _cost(Run(run.path))]
+        return [*write_run(networks, run, notes), *_prepare(run.path, out)]
 
 
 def _read_custom(
@@ -160,8 +160,7 @@ def _read_custom(
     try:
         networks[0].evaluate()
     except Exception as error:  # whatever the user's code raises
-        reason = first_line(error) or type(error).__name__
-        raise SltGrokError(f"{data}: network or loss fails on the test set: {reason}") from error
+        raise SltGrokError(f"{data}: network or loss fails on the test set: {first_line(error)}") from error
     settled, notes = settle(networks)
     if network.frozen:
         notes.append(f"Frozen (requires_grad=False): {listing(sorted(network.frozen))} do not move in LLC estimates.")
@@ -234,8 +233,11 @@ def choose_window(run: Run, out: Path) -> str:
     )
 
 
-def _cost(run: Run) -> str:
-    return f"slt-grok measure: the LLC {forecast(run, LLC(), run.config)[1]}. Other measurements take further time."
+def _prepare(path: Path, out: Path) -> tuple[str, str]:
+    """Choose the window of a run that will be at `out`, and say what measuring costs."""
+    window, run = choose_window(Run(path), out), Run(path)  # with the chosen settings
+    cost = forecast(run, LLC(), run.config)[1]
+    return window, f"slt-grok measure: the LLC {cost}. Other measurements take further time."
 
 
 def _mapping(path: Path | None, option: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from slt_grok.config import RunConfig, parse_config, read_yaml
 from slt_grok.devices import device_named
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import FileError, SltGrokError
 from slt_grok.format import listing
 from slt_grok.measurement import Derived, Measurement
 from slt_grok.memory import peak_gib
@@ -78,7 +78,7 @@ class Run:
         if steps and stored and stored != steps:
             step = min(steps ^ stored)
             what = "checkpoint is missing; restore it" if step in steps else "not a checkpoint of this run; remove it"
-            raise SltGrokError(f"{self.directory.checkpoint_path(step)}: {what}")
+            raise FileError(f"{self.directory.checkpoint_path(step)}: {what}")
         return sorted(stored)
 
     @cached_property
@@ -112,7 +112,7 @@ def open_run(path: Path) -> Run:
     run.directory.verify()
     for name in run.directory.missing:
         if Path(name).stem != TRAINING:
-            announce(run.config.name, f"{name} is missing; slt-grok measure {path} makes it again")
+            announce(run.config.name, f"{name} is missing; make it again by {run.directory.digests.remedy(name)}")
     if run.manifest["stages"] and not run.directory.digests.known:
         announce(
             run.config.name,

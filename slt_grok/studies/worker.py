@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from slt_grok.config import RunConfig, parse_config
-from slt_grok.errors import SltGrokError
+from slt_grok.errors import FileError, SltGrokError
 from slt_grok.store.files import read_json, write_json
 from slt_grok.studies import run as stages
 from slt_grok.studies.lock import locked
@@ -47,8 +47,9 @@ def complete(config: RunConfig, path: Path, measurements: Sequence[str], page: b
         try:
             return work()
         except SltGrokError as error:
-            # a full disk can be freed, but a non-finite loss will not become finite on a retry
-            failed[stage] = {"reason": str(error), "final": not isinstance(error.__cause__, OSError | SafetensorError)}
+            # a full disk can be freed and a file restored, but a non-finite loss will not become finite on a retry
+            passing = isinstance(error, FileError) or isinstance(error.__cause__, OSError | SafetensorError)
+            failed[stage] = {"reason": str(error), "final": not passing}
         except Exception as error:
             traceback.print_exc()
             failed[stage] = {"reason": f"{type(error).__name__}: {error}", "final": False}

@@ -103,7 +103,7 @@ def test_a_missing_measurement_is_named(run: Path, slt_grok_command: Command) ->
     (run / "measurements" / "landscape.nc").unlink()
     code, error = slt_grok_command("report", run)
     assert code == 0
-    assert "measurements/landscape.nc is missing; slt-grok measure" in error
+    assert "measurements/landscape.nc is missing; make it again by slt-grok measure" in error
 
 
 def test_a_checkpoint_too_many(run: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_measurement_of_another_run(run: Path, tmp_path: Path, slt_grok_comman
     code, error = slt_grok_command("measure", run)
     assert code == 2
     assert "llc@new.nc: was not written by this run" in error
-    assert f"remove it, and re-measure with slt-grok measure {run}" in error
+    assert f"remove it and make it again by slt-grok measure {run} --only llc --label new" in error
 
 
 def test_a_damaged_measurement_is_made_anew_as_the_message_says(run: Path, slt_grok_command: Command) -> None:

@@ -53,6 +53,18 @@ def test_a_measurement_that_fails_holds_up_no_other(tmp_path: Path, monkeypatch:
     assert "llc" not in done
 
 
+def test_a_run_whose_file_was_restored_is_completed(tmp_path: Path) -> None:
+    run, plain = tmp_path / "run", config(tmp_path)
+    assert complete(plain, run, ["circuits"], page=False) == {}
+    checkpoint = min((run / "checkpoints").iterdir())
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = complete(plain, run, ["circuits", "llc"], page=False)
+    assert "has changed" in found["training"]["reason"]
+    checkpoint.write_bytes(content)
+    assert complete(plain, run, ["circuits", "llc"], page=False) == {}
+
+
 @pytest.mark.parametrize("kind", ["disk", "bug"])
 def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def fails(*_: object) -> None:
