@@ -63,7 +63,8 @@ def _lists(file: SourceFile) -> dict[str, np.ndarray]:
         for key in keys:
             if key in file.extras and (key == keys[0] or is_list(file.extras[key])):
                 values = _values(file, key, file.extras[key])
-                lists |= {name: values} if len(values) and name not in lists else {}
+                if len(values):
+                    lists.setdefault(name, values)
     return lists
 
 

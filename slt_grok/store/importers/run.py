@@ -27,7 +27,7 @@ def write_run(networks: Sequence[Imported], run: RunDirectory, notes: Sequence[s
     networks : sequence of Imported
         The network at each step, all of one model and task.
     run : RunDirectory
-        An empty one, see `slt_grok.store.run_directory.new_run`.
+        An empty one, see `slt_grok.store.new_run.new_run`.
     notes : sequence of str, optional
         Sentences on all of them, added to theirs.
 
