@@ -134,14 +134,14 @@ class Digests:
         raise FileError(f"{path}: belongs to another run, with other networks; {self._restore(path)}")
 
     def remedy(self, name: str) -> str:
-        """Name the command that makes a file again."""
+        """Say how to make a result again."""
         label, _, suffix = Path(name).stem.partition("@")
-        if name.startswith("checkpoints") or label == "training":
-            return f"slt-grok {'import' if self.config.get('source') else 'run'} in another folder"
-        if label == "calibration":
-            return f"slt-grok calibrate {self.folder}"
         labeled = f" --only {label} --label {suffix} --config FILE" if suffix else ""
-        return f"slt-grok measure {self.folder}{labeled}"
+        command = f"calibrate {self.folder}" if label == "calibration" else f"measure {self.folder}{labeled}"
+        return f"make it again by slt-grok {command}"
 
     def _restore(self, path: Path) -> str:
-        return f"restore it, or remove it and make it again by {self.remedy(self.name(path))}"
+        if path.parent.name == "checkpoints" or path.stem == "training":
+            made_by = "import" if self.config.get("source") else "run"
+            return f"restore it, or make the run again in another folder by slt-grok {made_by}"
+        return f"restore it, or remove it and {self.remedy(self.name(path))}"

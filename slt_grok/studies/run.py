@@ -112,7 +112,7 @@ def open_run(path: Path) -> Run:
     run.directory.verify()
     for name in run.directory.missing:
         if Path(name).stem != TRAINING:
-            announce(run.config.name, f"{name} is missing; make it again by {run.directory.digests.remedy(name)}")
+            announce(run.config.name, f"{name} is missing; restore it, or {run.directory.digests.remedy(name)}")
     if run.manifest["stages"] and not run.directory.digests.known:
         announce(
             run.config.name,

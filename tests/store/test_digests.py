@@ -103,7 +103,7 @@ def test_a_missing_measurement_is_named(run: Path, slt_grok_command: Command) ->
     (run / "measurements" / "landscape.nc").unlink()
     code, error = slt_grok_command("report", run)
     assert code == 0
-    assert "measurements/landscape.nc is missing; make it again by slt-grok measure" in error
+    assert "measurements/landscape.nc is missing; restore it, or make it again by slt-grok measure" in error
 
 
 def test_a_checkpoint_too_many(run: Path) -> None:
